@@ -1,0 +1,142 @@
+# Targets for people and for .ci/run. Everything that is made lies under build/; `make clean` removes it.
+
+PYTHON ?= python3
+BUILD := build
+VENV := $(BUILD)/venv
+COLLECTION := $(BUILD)/collections/ansible_collections/gpuswarm/ollama
+VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
+TARBALL := $(BUILD)/gpuswarm-ollama-$(VERSION).tar.gz
+REQUIREMENTS := requirements-dev.txt requirements.txt roles/recovery/files/requirements.txt
+PHASE := .ci/phase
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+# What each kind of checker looks at: every file that is, or will be, in git.
+FILES := git ls-files --cached --others --exclude-standard
+PYTHON_DIRS := $(wildcard plugins tests lab demo molecule)
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+# ---------------------------------------------------------------- environment
+
+.PHONY: venv
+venv: $(VENV)/.complete $(COLLECTION) ## Python environment in build/venv, with the checkout as the collection
+
+$(VENV)/.complete: $(REQUIREMENTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "$(PYTHON) is $$($(PYTHON) --version 2>&1): Python 3.11 or newer is needed. Name one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || { \
+	        echo "$(PYTHON) cannot make virtual environments: install python3-venv (Debian: apt-get install python3-venv)" >&2; exit 1; }; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv; }
+	@echo "Installing the Python environment into $(VENV) (about a minute) ..."
+	@rm -rf $(VENV)
+	@env -u VIRTUAL_ENV $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-dev.txt 2>&1 \
+	    | { grep -v '^WARNING: Location' || true; }
+	@$(VENV)/bin/python -m pip --disable-pip-version-check check
+	@# Collections are never loaded from byte code: leaving out their thousands of files halves the wait.
+	@$(VENV)/bin/python -m compileall -q -j 2 -x ansible_collections $(VENV)/lib || true
+	@touch $@
+
+# The name that Ansible, pytest and mypy find the checkout by.
+$(COLLECTION):
+	@mkdir -p $(@D)
+	@ln -sfn ../../../.. $@
+
+.PHONY: clean
+clean: ## Remove everything that was built (the lab must be down: make demo-down)
+	@if [ -d $(BUILD)/lab ]; then echo "The lab is up: run 'make demo-down' first" >&2; exit 1; fi
+	rm -rf $(BUILD) .ansible
+
+# ---------------------------------------------------------------- artefact
+
+.PHONY: collection
+collection: $(VENV)/.complete ## Build the collection's tarball into build/
+	@$(VENV)/bin/ansible-galaxy collection build --force --output-path $(BUILD) .
+
+# The tarball alone must do: installed into an empty place, away from the checkout.
+.PHONY: install-check
+install-check: collection
+	@rm -rf $(BUILD)/installed && mkdir -p $(BUILD)/installed
+	@cd $(BUILD)/installed && unset ANSIBLE_CONFIG && export ANSIBLE_COLLECTIONS_PATH=$$PWD ANSIBLE_HOME=$$PWD/home && \
+	    ansible-galaxy collection install --no-deps --offline -p . $(CURDIR)/$(TARBALL) && \
+	    for playbook in ansible_collections/gpuswarm/ollama/playbooks/*.yml; do \
+	        ansible-playbook -i localhost, --syntax-check "gpuswarm.ollama.$$(basename "$$playbook" .yml)"; \
+	    done && \
+	    ansible-doc -t module gpuswarm.ollama.selectel_server >/dev/null && \
+	    ansible-doc -t inventory gpuswarm.ollama.selectel >/dev/null
+
+# ---------------------------------------------------------------- checks
+
+.PHONY: lint
+lint: venv ## yamllint, ansible-lint, ruff, mypy, shellcheck
+	@yamllint --strict .
+	@ruff check .
+	@ruff format --check .
+	@mypy $(addprefix $(COLLECTION)/,$(PYTHON_DIRS))
+	@$(FILES) -z | xargs -0 grep -lsE '^#!.*[/ ](ba)?sh( |$$)' | xargs -r shellcheck
+	@ansible-lint --offline
+
+.PHONY: sanity
+sanity: collection ## ansible-test sanity on a copy of what the tarball holds
+	@rm -rf $(BUILD)/ansible_collections && mkdir -p $(BUILD)/ansible_collections/gpuswarm/ollama
+	@tar -xzf $(TARBALL) -C $(BUILD)/ansible_collections/gpuswarm/ollama
+	@mkdir -p $(BUILD)/ansible_collections/gpuswarm/ollama/tests
+	@cp tests/config.yml $(BUILD)/ansible_collections/gpuswarm/ollama/tests/
+	@cd $(BUILD)/ansible_collections/gpuswarm/ollama && env -u ANSIBLE_CONFIG \
+	    ansible-test sanity --venv --color no --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+
+.PHONY: unit
+unit: venv ## Unit tests
+	@python -m pytest tests/unit
+
+.PHONY: integration
+integration: lab-up ## Integration tests against the lab
+	@python -m pytest tests/integration
+
+.PHONY: molecule
+molecule: lab-up ## Molecule scenarios: the cluster built, preempted, healed
+	@molecule test --all
+
+.PHONY: lab-up
+lab-up: venv
+	@lab/lab up
+
+# First what needs no lab, beside the raising of the lab; then what needs it. Every phase has a limit and is timed.
+.PHONY: test
+test: venv ## All checks: lint, sanity, unit, artefact, integration, Molecule
+	@rm -f $(BUILD)/logs/summary
+	@trap 'echo; sed "s/^/    /" $(BUILD)/logs/summary' EXIT; \
+	    $(MAKE) --no-print-directory -j2 --keep-going --output-sync=target $(addprefix phase-,lab-up lint unit install-check sanity) && \
+	    $(MAKE) --no-print-directory phase-integration && \
+	    $(MAKE) --no-print-directory phase-molecule
+
+LIMIT_lint := 300
+LIMIT_sanity := 900
+LIMIT_unit := 120
+LIMIT_install-check := 120
+LIMIT_lab-up := 900
+LIMIT_integration := 600
+LIMIT_molecule := 1500
+
+phase-%:
+	@$(PHASE) $* $(LIMIT_$*) $(MAKE) --no-print-directory $*
+
+# ---------------------------------------------------------------- demonstration
+
+.PHONY: demo
+demo: venv ## The whole way in the lab: build the cluster, preempt a GPU server, watch it heal
+	@python -m demo
+
+.PHONY: demo-down
+demo-down: ## Remove the cluster and the lab
+	@if [ -x $(VENV)/bin/python ]; then $(VENV)/bin/python -m demo down; else lab/lab down; fi
