@@ -88,14 +88,7 @@ lint: venv ## yamllint, ansible-lint, ruff, mypy, shellcheck
 
 .PHONY: sanity
 sanity: collection ## ansible-test sanity on a copy of what the tarball holds
-	@rm -rf $(BUILD)/ansible_collections && mkdir -p $(BUILD)/ansible_collections/gpuswarm/ollama
-	@tar -xzf $(TARBALL) -C $(BUILD)/ansible_collections/gpuswarm/ollama
-	@mkdir -p $(BUILD)/ansible_collections/gpuswarm/ollama/tests
-	@cp tests/config.yml $(BUILD)/ansible_collections/gpuswarm/ollama/tests/
-	@# Without a repository of its own the copy counts as part of the checkout, where build/ is ignored.
-	@git -c init.defaultBranch=main init --quiet $(BUILD)/ansible_collections/gpuswarm/ollama
-	@cd $(BUILD)/ansible_collections/gpuswarm/ollama && env -u ANSIBLE_CONFIG \
-	    ansible-test sanity --venv --color no --python "$$(python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+	@.ci/sanity $(TARBALL)
 
 .PHONY: unit
 unit: venv ## Unit tests
