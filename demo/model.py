@@ -1,0 +1,349 @@
+"""What the demonstration observes, and what it concludes from that. No input or output here: every function is pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+# How long the gateway must have left an upstream alone before it counts as dropped, and how many answers it must have
+# given meanwhile: without the second condition a stalled gateway would pass for one that has recovered.
+DROPPED_QUIET_S = 2.0
+DROPPED_MIN_ANSWERS = 3
+
+RECAP = re.compile(
+    r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)"
+)
+
+
+@dataclass(frozen=True)
+class ServerSeen:
+    """State of a server in the cloud, as its API told it.
+
+    Attributes:
+        epoch: When it was seen (seconds since 1970, like every ``epoch`` here).
+        server: Name of the server.
+        status: Nova's status, for example ``ACTIVE``; ``GONE`` when the API no longer lists it.
+        task_state: Nova's task state, empty when nothing is going on.
+    """
+
+    epoch: float
+    server: str
+    status: str
+    task_state: str = ""
+
+
+@dataclass(frozen=True)
+class NodeSeen:
+    """State of a swarm node, as the manager told it (``state`` is ``ready``, ``down``, ``unknown`` ...)."""
+
+    epoch: float
+    node_id: str
+    hostname: str
+    state: str
+
+
+@dataclass(frozen=True)
+class TaskSeen:
+    """State of one task of the Ollama service, as the manager told it.
+
+    Attributes:
+        epoch: When it was seen.
+        task_id: Swarm's id of the task: a restarted container is a new task.
+        hostname: Host name of the task's node, empty while it has none.
+        state: Swarm's state; ``running`` only once the health check has passed.
+        addresses: Addresses of the task on its overlay networks, without prefix length.
+    """
+
+    epoch: float
+    task_id: str
+    hostname: str
+    state: str
+    addresses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class JournalSeen:
+    """One line of the recovery journal (``epoch`` is the journal's own)."""
+
+    epoch: float
+    phase: str
+    server: str
+    detail: str = ""
+
+
+Observation = ServerSeen | NodeSeen | TaskSeen | JournalSeen
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one streamed request ended.
+
+    Attributes:
+        asked: When it was sent.
+        first: When its first token came; None if it never did.
+        ended: When it was over.
+        complete: Whether it ended with ``done: true``.
+        upstreams: Addresses that the gateway tried, in order, without ports; the last one answered.
+        error: What went wrong, empty if nothing did.
+    """
+
+    asked: float
+    first: float | None
+    ended: float
+    complete: bool
+    upstreams: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without a single token."""
+        return self.first is None
+
+    @property
+    def cut(self) -> bool:
+        """Whether it began and was broken off."""
+        return self.first is not None and not self.complete
+
+
+@dataclass(frozen=True)
+class Before:
+    """What is known about the victim before it is preempted: its tasks' ids and all overlay addresses they had."""
+
+    task_ids: frozenset[str] = frozenset()
+    addresses: frozenset[str] = frozenset()
+
+
+@dataclass
+class Timeline:
+    """When what happened to the victim, in seconds since 1970; None for what has not (yet) happened."""
+
+    preempted: float
+    dropped: float | None = None
+    noticed: float | None = None
+    active: float | None = None
+    ready: float | None = None
+    healthy: float | None = None
+    answers: float | None = None
+    failure: str = ""
+    notes: dict[str, str] = field(default_factory=dict)
+
+    STEPS = (
+        ("preempted", "preempted"),
+        ("dropped", "gateway dropped it"),
+        ("noticed", "noticed"),
+        ("active", "server ACTIVE"),
+        ("ready", "node Ready"),
+        ("healthy", "Ollama healthy"),
+        ("answers", "answers again"),
+    )
+
+    def reached(self) -> list[tuple[float, str, str]]:
+        """List the steps that have happened, as (epoch, step, its label), in the order in which they happened."""
+        times = [(getattr(self, step), step, label) for step, label in self.STEPS]
+        return sorted(
+            ((epoch, step, label) for epoch, step, label in times if epoch is not None), key=lambda item: item[0]
+        )
+
+    @property
+    def complete(self) -> bool:
+        """Whether every step has happened."""
+        return all(getattr(self, step) is not None for step, _ in self.STEPS)
+
+    def after(self, step: str) -> float | None:
+        """Seconds from the preemption to a step, None if it has not happened."""
+        epoch: float | None = getattr(self, step)
+        return None if epoch is None else round(epoch - self.preempted, 2)
+
+
+def known_before(observations: Iterable[Observation], victim: str) -> Before:
+    """Collect what the victim's tasks were called, and under which addresses they answered, before it was preempted."""
+    tasks = [item for item in observations if isinstance(item, TaskSeen) and item.hostname == victim]
+    return Before(
+        task_ids=frozenset(task.task_id for task in tasks),
+        addresses=frozenset(address for task in tasks for address in task.addresses),
+    )
+
+
+def timeline(
+    preempted: float,
+    victim: str,
+    before: Before,
+    observations: Sequence[Observation],
+    answers: Sequence[Answer],
+) -> Timeline:
+    """Put together what happened to the victim since it was preempted.
+
+    A step counts only after the one that causes it: a node is still listed as ready for a while after its server died,
+    and so are its tasks.
+
+    Args:
+        preempted: When the preemption was asked for.
+        victim: Name of the preempted server, which is its host name too.
+        before: What was known before, see :func:`known_before`.
+        observations: All that was observed, in any order.
+        answers: All that was asked, in any order.
+
+    Returns:
+        The timeline as far as it has come.
+    """
+    since = sorted((item for item in observations if item.epoch >= preempted), key=lambda item: item.epoch)
+    journal = [item for item in since if isinstance(item, JournalSeen) and item.server == victim]
+    result = Timeline(preempted=preempted, dropped=gateway_dropped(preempted, before.addresses, answers))
+    result.noticed = _first(item.epoch for item in journal if item.phase == "noticed")
+    failed = next((item for item in journal if item.phase == "failed"), None)
+    if failed:
+        result.failure = failed.detail or "the recovery journal says failed"
+    result.active = _returned(
+        (
+            (item.epoch, item.status == "ACTIVE")
+            for item in since
+            if isinstance(item, ServerSeen) and item.server == victim
+        ),
+    )
+    if result.active is None:
+        return result
+    result.ready = _ready(result.active, victim, since, journal)
+    fresh = [
+        item
+        for item in since
+        if isinstance(item, TaskSeen)
+        and item.hostname == victim
+        and item.task_id not in before.task_ids
+        and item.state == "running"
+    ]
+    result.healthy = _first(item.epoch for item in fresh)
+    addresses = {address for item in fresh for address in item.addresses}
+    result.answers = _first(
+        answer.first
+        for answer in sorted(answers, key=lambda answer: answer.ended)
+        if answer.first is not None
+        and answer.asked > preempted
+        and result.active <= answer.first
+        and answer.upstreams
+        and answer.upstreams[-1] in addresses
+    )
+    return result
+
+
+def _first(epochs: Iterable[float]) -> float | None:
+    return next(iter(epochs), None)
+
+
+def _returned(states: Iterable[tuple[float, bool]]) -> float | None:
+    """Return when a state came true again after it had been seen false."""
+    left = False
+    for epoch, good in states:
+        if not good:
+            left = True
+        elif left:
+            return epoch
+    return None
+
+
+def _ready(active: float, victim: str, since: Sequence[Observation], journal: Sequence[JournalSeen]) -> float | None:
+    """Return when the victim's node came back to the swarm.
+
+    A server that comes back within the swarm's heartbeat time-out never leaves ``ready``: then only the journal tells.
+    """
+    states = [
+        (item.epoch, item.state == "ready") for item in since if isinstance(item, NodeSeen) and item.hostname == victim
+    ]
+    candidates = [_returned(states), _first(item.epoch for item in journal if item.phase == "ready")]
+    return min((epoch for epoch in candidates if epoch is not None and epoch >= active), default=None)
+
+
+def gateway_dropped(preempted: float, addresses: frozenset[str], answers: Sequence[Answer]) -> float | None:
+    """Find when the gateway stopped trying a dead upstream.
+
+    Args:
+        preempted: When the upstream died.
+        addresses: Its addresses.
+        answers: All answers, which name the upstreams that the gateway tried.
+
+    Returns:
+        The end of the last request for which the gateway still tried it (at least ``preempted``), or None while that is
+        not certain: too little time, or too few answers, have passed since.
+    """
+    late = [answer for answer in answers if answer.ended >= preempted]
+    last = max((answer.ended for answer in late if addresses.intersection(answer.upstreams)), default=preempted)
+    good = [answer for answer in late if answer.asked >= last and answer.complete]
+    if len(good) < DROPPED_MIN_ANSWERS or max(answer.ended for answer in good) - last < DROPPED_QUIET_S:
+        return None
+    return last
+
+
+def upstreams(header: str) -> tuple[str, ...]:
+    """Read the gateway's ``X-Served-By`` header.
+
+    >>> upstreams("10.0.1.5:11434, 10.0.1.6:11434")
+    ('10.0.1.5', '10.0.1.6')
+    """
+    # nginx separates upstreams of one group by a comma, of an internal redirect by a colon between spaces.
+    parts = re.split(r"\s*,\s*|\s+:\s+", header.strip())
+    return tuple(part.rsplit(":", 1)[0].strip("[]") for part in parts if part and part != "-")
+
+
+def recap(output: Iterable[str]) -> dict[str, int]:
+    """Sum up Ansible's PLAY RECAP.
+
+    Args:
+        output: Lines of ``ansible-playbook``.
+
+    Returns:
+        ``changed`` and ``failed`` (with unreachable) over all hosts, and ``hosts``: how many lines the recap had.
+    """
+    total = {"hosts": 0, "changed": 0, "failed": 0}
+    for line in output:
+        match = RECAP.match(line)
+        if match:
+            total["hosts"] += 1
+            total["changed"] += int(match["changed"])
+            total["failed"] += int(match["failed"]) + int(match["unreachable"])
+    return total
+
+
+def figures(
+    times: Timeline, answers: Sequence[Answer], site_s: float, site_again_changed: int
+) -> dict[str, float | int | None]:
+    """Compute the figures of build/demo.json.
+
+    Args:
+        times: The timeline.
+        answers: All that was asked.
+        site_s: How long the first run of site.yml took, in seconds.
+        site_again_changed: How many tasks its second run changed.
+
+    Returns:
+        The figures; times are seconds since the preemption, None for what did not happen.
+    """
+    return {
+        "requests_total": len(answers),
+        "requests_failed": sum(answer.failed for answer in answers),
+        "streams_cut": sum(answer.cut for answer in answers),
+        "detect_s": times.after("noticed"),
+        "active_s": times.after("active"),
+        "ready_s": times.after("ready"),
+        "healthy_s": times.after("healthy"),
+        "first_token_s": times.after("answers"),
+        "site_s": round(site_s, 1),
+        "site_again_changed": site_again_changed,
+    }
+
+
+def shortcomings(times: Timeline, result: Mapping[str, float | int | None]) -> list[str]:
+    """List what keeps the demonstration from having succeeded, in plain words; empty when all of it happened."""
+    found = [f"not seen: {label}" for step, label in Timeline.STEPS if getattr(times, step) is None]
+    if times.failure:
+        found.append(f"the recovery reported a failure: {times.failure}")
+    if result["requests_failed"]:
+        found.append(
+            f"{result['requests_failed']} of {result['requests_total']} requests failed before their first byte"
+        )
+    if not result["requests_total"]:
+        found.append("no client got to ask anything")
+    if result["site_again_changed"]:
+        found.append(
+            f"the second run of site.yml changed {result['site_again_changed']} things, and should have changed none"
+        )
+    return found
