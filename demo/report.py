@@ -12,6 +12,55 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Lay out rows under a header, columns as wide as their widest cell."""
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
+
+
+def moment(seconds: float) -> str:
+    """Format a time on the timeline.
+
+    >>> moment(7.25)
+    'T+7.2 s'
+    """
+    return "T+0" if seconds == 0 else f"T+{seconds:.1f} s"
+
+
+def clock(seconds: float) -> str:
+    """Format a duration.
+
+    >>> clock(75)
+    '1:15'
+    """
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def timeline_table(times: Timeline) -> str:
+    """Show the steps in the order in which they happened, then those that did not."""
+    rows = [(moment(epoch - times.preempted), label) for epoch, _, label in times.reached()]
+    rows += [("-", label) for step, label in Timeline.STEPS if getattr(times, step) is None]
+    return table(("when", "what"), rows)
+
+
+def servers_table(servers: Sequence[Mapping[str, object]]) -> str:
+    """Show every server with what cloud, swarm and Ollama say about it."""
+    columns = ("name", "role", "address", "zone", "cloud", "node", "ollama")
+    return table(columns, [[server.get(column, "-") or "-" for column in columns] for server in servers])
+
+
+def load_summary(answers: Sequence[Answer], names: Mapping[str, str]) -> str:
+    """Say what the clients asked for and got.
+
+    Args:
+        answers: All that was asked.
+        names: Name of the server behind each overlay address.
+    """
+    got = sum(answer.complete for answer in answers)
+    failed = sum(answer.failed for answer in answers)
+    cut = sum(answer.cut for answer in answers)
+    retried = sum(len(answer.upstreams) > 1 for answer in answers)
+    waits = sorted(answer.first - answer.asked for answer in answers if answer.first is not None)
+    last = [answer.upstreams[-1] for answer in answers if answer.complete and answer.upstreams]
+    served = Counter(names.get(address, address) for address in last)
     lines = [
         f"{len(answers)} answers asked for, {got} got, {failed} failed before their first byte, {cut} cut while running"
     ]

@@ -59,6 +59,11 @@ class Cluster:
         return str(self.hosts[name].get("ansible_host", ""))
 
     @property
+    def fleet(self) -> str:
+        """Name of the fleet."""
+        return str(self.hosts[self.manager].get("fleet_name", ""))
+
+    @property
     def gateway(self) -> str:
         """URL of the gateway."""
         return f"http://{self.address(self.manager)}"
@@ -416,9 +421,9 @@ def down() -> int:
     if (LAB / "clouds.yaml").exists():
         heading("ansible-playbook playbooks/destroy.yml -i inventory/lab")
         try:
-            play("destroy", "playbooks/destroy.yml", "-e", "fleet_confirm=gpuswarm")
+            play("destroy", "playbooks/destroy.yml", "-e", f"destroy_fleet={read_cluster().fleet}")
         except DemoError as problem:
-            # The lab takes its servers along.
+            # What is left goes with the lab.
             say(f"  {problem}")
     heading("lab/lab down")
     for line in lines_of(["lab/lab", "down"], BUILD / "lab-down.log", 300):
