@@ -256,17 +256,21 @@ def _ready(active: float, victim: str, since: Sequence[Observation], journal: Se
 def gateway_dropped(preempted: float, addresses: frozenset[str], answers: Sequence[Answer]) -> float | None:
     """Find when the gateway stopped trying a dead upstream.
 
+    Streams that ran when the upstream died say nothing about that: they may hang for a while.
+
     Args:
-        preempted: When the upstream died.
+        preempted: When the upstream was to die.
         addresses: Its addresses.
         answers: All answers, which name the upstreams that the gateway tried.
 
     Returns:
-        The end of the last request for which the gateway still tried it (at least ``preempted``), or None while that is
+        When the last request for which the gateway still tried it went on (at least ``preempted``), or None while that is
         not certain: too little time, or too few answers, have passed since.
     """
-    late = [answer for answer in answers if answer.ended >= preempted]
-    last = max((answer.ended for answer in late if addresses.intersection(answer.upstreams)), default=preempted)
+    late = [answer for answer in answers if answer.asked >= preempted]
+    last = max(
+        (answer.first or answer.ended for answer in late if addresses.intersection(answer.upstreams)), default=preempted
+    )
     good = [answer for answer in late if answer.asked >= last and answer.complete]
     if len(good) < DROPPED_MIN_ANSWERS or max(answer.ended for answer in good) - last < DROPPED_QUIET_S:
         return None

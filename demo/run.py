@@ -347,7 +347,6 @@ def run(*, clients: int, limit_s: float, victim: str) -> int:
     began = time.monotonic()
     WORK.mkdir(parents=True, exist_ok=True)
     RESULT.unlink(missing_ok=True)
-    (WORK / "known_hosts").unlink(missing_ok=True)
     raise_lab()
     site_s, changed = build_cluster()
     cluster = read_cluster()

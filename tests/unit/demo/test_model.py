@@ -67,7 +67,7 @@ def test_whole_recovery() -> None:
     assert times.complete
     assert [(step, round(epoch - T0, 2)) for epoch, step, _ in times.reached()] == [
         ("preempted", 0),
-        ("dropped", 1.3),
+        ("dropped", 1.25),
         ("noticed", 6),
         ("active", 9),
         ("ready", 11.5),
@@ -121,7 +121,15 @@ def test_failure_is_carried() -> None:
         pytest.param([answer(n, OTHER) for n in range(4)], 0.0, id="never tried again"),
         pytest.param([answer(n / 10, OTHER) for n in range(9)], None, id="too soon to tell"),
         pytest.param([answer(0.1, OLD, OTHER), answer(9, OTHER)], None, id="too few answers to tell"),
-        pytest.param([answer(1, OLD, OTHER), *(answer(2 + n, OTHER) for n in range(4))], 1.1, id="last try counts"),
+        pytest.param([answer(1, OLD, OTHER), *(answer(2 + n, OTHER) for n in range(4))], 1.05, id="last try counts"),
+        pytest.param(
+            [
+                Answer(T0 - 1, T0 - 0.9, T0 + 11, complete=False, upstreams=(OLD,)),
+                *(answer(n, OTHER) for n in range(4)),
+            ],
+            0.0,
+            id="a stream that was running is no try",
+        ),
         pytest.param([answer(2 + n, first=False, complete=False) for n in range(9)], None, id="failures are no proof"),
     ],
 )
