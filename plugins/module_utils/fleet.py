@@ -1,0 +1,138 @@
+# Copyright: (c) 2026, gpuswarm contributors
+# SPDX-License-Identifier: Apache-2.0
+"""The desired fleet: from a few inventory variables to one specification per server.
+
+Pure: no I/O and no Ansible import, so that the same answer is given to playbooks, to the recovery loop and to tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+ROLE_MANAGER = "manager"
+ROLE_GPU_WORKER = "gpu_worker"
+
+# What Nova, Docker and DNS all take as a host name (RFC 1123), with room for "-manager" and "-gpu-999" within 63.
+_FLEET_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
+
+# A swarm of this kind has one manager that watches every server; 200 is far above what has been tried with it.
+MAX_GPU_WORKERS = 200
+
+_REQUIRED = ("flavor", "image", "zones", "volume_size", "network")
+
+
+class FleetError(ValueError):
+    """A variable that describes the fleet is missing or wrong; the message names it and the fix."""
+
+
+def manager_name(fleet: str) -> str:
+    """Name of the fleet's manager server."""
+    return f"{fleet}-manager"
+
+
+def gpu_worker_name(fleet: str, number: int) -> str:
+    """Name of the fleet's GPU server with this number, counted from 1."""
+    return f"{fleet}-gpu-{number}"
+
+
+def server_specs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Specifications of all servers that the fleet shall consist of, the manager first.
+
+    :param settings: ``name``, ``network``, ``security_groups``, ``key_name`` (of the fleet) and ``manager`` and
+        ``gpu_workers``: mappings with ``flavor``, ``image``, ``zones`` (list; servers are dealt to them in turn),
+        ``volume_size`` (GiB), ``volume_type`` (``{zone}`` stands for the server's zone), ``preemptible``,
+        ``floating_ip_network``, ``restart_stopped``; ``gpu_workers`` has ``count`` as well.
+    :returns: one mapping per server with the option names of the module ``selectel_fleet``.
+    :raises FleetError: a setting is missing or has a wrong value.
+    """
+    name = _fleet_name(settings.get("name"))
+    gpu = _section(settings, "gpu_workers")
+    count = _number(gpu, "count", "fleet_gpu_count", 0, MAX_GPU_WORKERS)
+    specs = [_spec(settings, "manager", manager_name(name), ROLE_MANAGER, 0)]
+    specs += [
+        _spec(settings, "gpu_workers", gpu_worker_name(name, number), ROLE_GPU_WORKER, number - 1)
+        for number in range(1, count + 1)
+    ]
+    return specs
+
+
+def surplus(specs: list[Mapping[str, Any]], servers: list[Mapping[str, Any]]) -> list[str]:
+    """Names of GPU servers that exist and are not wanted any more, the highest number first.
+
+    The manager is never surplus: only a person removes it (``playbooks/destroy.yml``).
+    """
+    wanted = {spec["name"] for spec in specs}
+    names = [
+        str(server["name"])
+        for server in servers
+        if server.get("role") == ROLE_GPU_WORKER and server["name"] not in wanted
+    ]
+    return sorted(names, key=_natural, reverse=True)
+
+
+def _natural(name: str) -> tuple[Any, ...]:
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name))
+
+
+def _fleet_name(value: object) -> str:
+    if not isinstance(value, str) or not _FLEET_NAME.fullmatch(value):
+        raise FleetError(
+            f"fleet_name is {value!r}: give the fleet a name of 1 to 40 lower-case letters, digits and dashes that "
+            "starts with a letter (option `fleet` of the inventory file)"
+        )
+    return value
+
+
+def _section(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    section = settings.get(key)
+    if not isinstance(section, Mapping):
+        raise FleetError(f"the settings of the fleet have no section {key!r}")
+    return section
+
+
+def _variable(key: str, option: str) -> str:
+    """The role's variable behind a setting, for messages."""
+    if option == "network":
+        return "fleet_network"
+    prefix = "fleet_manager_" if key == "manager" else "fleet_gpu_"
+    return prefix + option
+
+
+def _number(section: Mapping[str, Any], option: str, variable: str, low: int, high: int) -> int:
+    value = section.get(option)
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = low - 1
+    if isinstance(value, bool) or not low <= number <= high:
+        raise FleetError(f"{variable} is {value!r}: a whole number from {low} to {high} is wanted")
+    return number
+
+
+def _spec(settings: Mapping[str, Any], key: str, name: str, role: str, index: int) -> dict[str, Any]:
+    section = dict(_section(settings, key))
+    section["network"] = settings.get("network")
+    for option in _REQUIRED:
+        if section.get(option) in (None, "", [], {}):
+            raise FleetError(f"{_variable(key, option)} is not set: it is needed to create {name}")
+    zones = section["zones"]
+    if isinstance(zones, str) or not all(isinstance(zone, str) and zone for zone in zones):
+        raise FleetError(f"{_variable(key, 'zones')} is {zones!r}: a list of availability zones is wanted")
+    zone = zones[index % len(zones)]
+    return {
+        "name": name,
+        "role": role,
+        "flavor": section["flavor"],
+        "image": section["image"],
+        "availability_zone": zone,
+        "network": settings["network"],
+        "security_groups": list(section.get("security_groups") or []),
+        "key_name": settings.get("key_name"),
+        "volume_size": _number(section, "volume_size", _variable(key, "volume_size"), 1, 65536),
+        "volume_type": (section.get("volume_type") or "").replace("{zone}", zone) or None,
+        "preemptible": bool(section.get("preemptible", False)),
+        "floating_ip_network": section.get("floating_ip_network") or None,
+        "restart_stopped": bool(section.get("restart_stopped", False)),
+    }

@@ -1,0 +1,48 @@
+# Requests to the Ollama server of this container, with what its image has: bash, no curl, no python.
+# shellcheck shell=bash
+
+# request METHOD PATH SECONDS [BODY]: prints the answer's body; fails unless the status is 200.
+# Dechunked by asking for HTTP/1.0, in which Go's server closes the connection at the end.
+request() {
+  local method=$1 path=$2 seconds=$3 body=${4-} status line
+  # The server may accept and then stay silent: the whole request is bounded, not only its parts.
+  exec 3<>"/dev/tcp/127.0.0.1/${OLLAMA_PORT:-11434}" || return 1
+  printf '%s %s HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
+    "$method" "$path" "${#body}" "$body" >&3
+  read -r -t "$seconds" -u 3 _ status _ || { exec 3>&-; return 1; }
+  while read -r -t "$seconds" -u 3 line; do
+    [ "$line" = $'\r' ] && break
+  done
+  # -d '' reads to the end of the stream; read fails there, having kept what it read.
+  line=
+  read -r -t "$seconds" -d '' -u 3 line
+  exec 3>&-
+  printf '%s' "$line"
+  [ "$status" = 200 ]
+}
+
+# full_name MODEL: the name as the server spells it, with its tag.
+full_name() {
+  case "${1##*/}" in
+    *:*) printf '%s' "$1" ;;
+    *) printf '%s:latest' "$1" ;;
+  esac
+}
+
+# residency MODEL: "gpu", "partial" or "none", out of what the server says is loaded (/api/ps).
+# A model's size and the part of it in the GPU's memory are both in its entry; they are equal when all of it is there.
+residency() {
+  local name entry size vram
+  name=$(full_name "$1")
+  while IFS= read -r entry; do
+    case "$entry" in
+      "{\"name\":\"$name\""*) ;;
+      *) continue ;;
+    esac
+    [[ $entry =~ \"size\":([0-9]+) ]] && size=${BASH_REMATCH[1]}
+    [[ $entry =~ \"size_vram\":([0-9]+) ]] && vram=${BASH_REMATCH[1]}
+    if [ "${size:-0}" -gt 0 ] && [ "${vram:-0}" = "${size:-0}" ]; then echo gpu; else echo partial; fi
+    return
+  done <<< "${loaded//\{\"name\":/$'\n'\{\"name\":}"
+  echo none
+}

@@ -1,0 +1,60 @@
+#!/bin/bash
+# Runs the server, and sees to it that the configured models are there and loaded. Failures are tried again with
+# growing pauses; the health check keeps traffic away until all models are loaded.
+set -u
+here=${BASH_SOURCE[0]%/*}
+# shellcheck source=roles/ollama/files/ollama_api.sh
+. "$here/ollama_api.sh"
+
+say() { printf 'gpuswarm: %s\n' "$*"; }
+
+ollama serve &
+server=$!
+trap 'kill -TERM "$server" 2>/dev/null' TERM INT
+
+# Loads a model without a prompt. Embedding models cannot generate; they are loaded by the other request.
+load() {
+  local body="{\"model\":\"$1\",\"keep_alive\":${GPUSWARM_KEEP_ALIVE:-\"-1s\"},\"stream\":false"
+  request POST /api/generate "${GPUSWARM_LOAD_SECONDS:-900}" "$body}" >/dev/null ||
+    request POST /api/embed "${GPUSWARM_LOAD_SECONDS:-900}" "$body,\"input\":\"\"}" >/dev/null
+}
+
+present() { request POST /api/show 10 "{\"model\":\"$1\"}" >/dev/null; }
+
+# One round over all models; fails when one is not loaded at its end.
+ensure_models() {
+  local model
+  for model in ${GPUSWARM_MODELS:?}; do
+    loaded=$(request GET /api/ps 5) || return 1
+    [ "$(residency "$model")" = none ] || continue
+    if ! present "$model"; then
+      say "pulling $model"
+      ollama pull "$model" </dev/null || { say "$model could not be pulled"; return 1; }
+    fi
+    say "loading $model"
+    load "$model" || { say "$model could not be loaded"; return 1; }
+    say "$model is loaded"
+  done
+}
+
+# bash waits for a sleep before it runs a trap, so sleeps run in the background and are waited for.
+pause() { sleep "$1" & wait $!; }
+
+delay=1
+while kill -0 "$server" 2>/dev/null; do
+  if ensure_models 2>/dev/null; then
+    delay=1
+    pause "${GPUSWARM_MODEL_CHECK_SECONDS:-10}"
+  else
+    pause "$delay"
+    delay=$((delay < 60 ? delay * 2 : 60))
+  fi
+done &
+keeper=$!
+
+wait "$server"
+status=$?
+# A trapped signal ends the first wait early; the second one gets the server's own status.
+if kill -0 "$server" 2>/dev/null; then wait "$server"; status=$?; fi
+kill "$keeper" 2>/dev/null
+exit "$status"

@@ -1,0 +1,83 @@
+"""The desired fleet out of variables: specifications, surplus, and errors that name the variable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.gpuswarm.ollama.plugins.module_utils.fleet import FleetError, server_specs, surplus
+
+COMMON = {"flavor": "f", "image": "i", "volume_size": 10, "volume_type": "fast.{zone}"}
+
+
+def settings(**gpu: Any) -> dict[str, Any]:
+    return {
+        "name": "demo",
+        "network": "net",
+        "key_name": "key",
+        "manager": {**COMMON, "zones": ["a"], "floating_ip_network": "external"},
+        "gpu_workers": {**COMMON, "zones": ["a", "b"], "count": 3, "preemptible": True, **gpu},
+    }
+
+
+def test_names_roles_and_zones_in_turn() -> None:
+    specs = server_specs(settings())
+    assert [(spec["name"], spec["role"], spec["availability_zone"], spec["volume_type"]) for spec in specs] == [
+        ("demo-manager", "manager", "a", "fast.a"),
+        ("demo-gpu-1", "gpu_worker", "a", "fast.a"),
+        ("demo-gpu-2", "gpu_worker", "b", "fast.b"),
+        ("demo-gpu-3", "gpu_worker", "a", "fast.a"),
+    ]
+    assert [spec["preemptible"] for spec in specs] == [False, True, True, True]
+    assert [spec["floating_ip_network"] for spec in specs] == ["external", None, None, None]
+
+
+@pytest.mark.parametrize("count", [0, "0", 1, "5", 200])
+def test_counts(count: object) -> None:
+    assert len(server_specs(settings(count=count))) == 1 + int(str(count))
+
+
+def test_a_server_keeps_its_zone_when_the_count_changes() -> None:
+    few, many = server_specs(settings(count=2)), server_specs(settings(count=9))
+    assert few == many[: len(few)]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"count": -1}, "fleet_gpu_count"),
+        ({"count": 201}, "fleet_gpu_count"),
+        ({"count": "three"}, "fleet_gpu_count"),
+        ({"count": True}, "fleet_gpu_count"),
+        ({"count": None}, "fleet_gpu_count"),
+        ({"flavor": ""}, "fleet_gpu_flavor"),
+        ({"image": None}, "fleet_gpu_image"),
+        ({"zones": []}, "fleet_gpu_zones"),
+        ({"zones": "a"}, "fleet_gpu_zones"),
+        ({"zones": ["a", ""]}, "fleet_gpu_zones"),
+        ({"volume_size": 0}, "fleet_gpu_volume_size"),
+        ({"volume_size": "big"}, "fleet_gpu_volume_size"),
+    ],
+)
+def test_a_wrong_variable_is_named(change: dict[str, Any], named: str) -> None:
+    with pytest.raises(FleetError, match=named):
+        server_specs(settings(**change))
+
+
+@pytest.mark.parametrize("name", ["", None, "Demo", "1demo", "demo_x", "demo-", "x" * 41])
+def test_a_wrong_fleet_name_is_named(name: object) -> None:
+    with pytest.raises(FleetError, match="fleet_name"):
+        server_specs({**settings(), "name": name})
+
+
+def test_the_network_is_named() -> None:
+    with pytest.raises(FleetError, match="fleet_network is not set"):
+        server_specs({**settings(), "network": ""})
+
+
+def test_surplus_is_gpu_servers_only_highest_number_first() -> None:
+    names = ["demo-manager", *(f"demo-gpu-{number}" for number in range(1, 12))]
+    servers = [{"name": name, "role": "manager" if "manager" in name else "gpu_worker"} for name in names]
+    assert surplus(server_specs(settings(count=8)), servers) == ["demo-gpu-11", "demo-gpu-10", "demo-gpu-9"]
+    assert surplus([], [{"name": "demo-manager", "role": "manager"}]) == []
