@@ -264,8 +264,8 @@ def gateway_dropped(preempted: float, addresses: frozenset[str], answers: Sequen
         answers: All answers, which name the upstreams that the gateway tried.
 
     Returns:
-        When the last request for which the gateway still tried it went on (at least ``preempted``), or None while that is
-        not certain: too little time, or too few answers, have passed since.
+        When the last request for which the gateway still tried it went on (at least ``preempted``), or None while that
+        is not certain: too little time, or too few answers, have passed since.
     """
     late = [answer for answer in answers if answer.asked >= preempted]
     last = max(

@@ -189,21 +189,21 @@ def read_cluster() -> Cluster:
 
 def ssh_command(cluster: Cluster) -> list[str]:
     """Command line that runs something on the manager as the operator."""
-    return [
-        "ssh",
-        *("-i", str(LAB / "id_ed25519")),
-        *("-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5"),
-        # A file of the demonstration's own: the lab gives the same addresses to new servers.
-        *(
-            "-o",
-            f"UserKnownHostsFile={WORK / 'known_hosts'}",
-            "-o",
-            "StrictHostKeyChecking=accept-new",
-            "-o",
-            "LogLevel=ERROR",
-        ),
-        f"root@{cluster.address(cluster.manager)}",
-    ]
+    server = cluster.hosts[cluster.manager].get("selectel", {})
+    options = {
+        "IdentityFile": LAB / "id_ed25519",
+        "IdentitiesOnly": "yes",
+        "BatchMode": "yes",
+        "ConnectTimeout": 10,
+        "ServerAliveInterval": 5,
+        # As the inventory does it: a server's key is filed under its id, for another server may get its address.
+        "HostKeyAlias": server.get("id", cluster.manager),
+        "UserKnownHostsFile": LAB / "known_hosts",
+        "StrictHostKeyChecking": "accept-new",
+        "LogLevel": "ERROR",
+    }
+    arguments = [part for name, value in options.items() for part in ("-o", f"{name}={value}")]
+    return ["ssh", *arguments, f"root@{cluster.address(cluster.manager)}"]
 
 
 @contextmanager
