@@ -1,0 +1,74 @@
+"""What the cluster looks like after a GPU server was preempted and the timer alone has acted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ansible_collections.gpuswarm.ollama.molecule.conftest import Cluster, Host
+
+RECORD = Path(__file__).resolve().parents[2] / "build" / "molecule" / "before.json"
+# From the kill to "done", on two busy cores.
+LIMIT_S = 180
+
+
+@pytest.fixture(scope="module")
+def before() -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
+    return record
+
+
+@pytest.fixture(scope="module")
+def nodes(manager: Host) -> list[dict[str, Any]]:
+    result: list[dict[str, Any]] = json.loads(manager.check_output("docker node ls -q | xargs docker node inspect"))
+    return result
+
+
+@pytest.fixture(scope="module")
+def journal(manager: Host, before: dict[str, Any]) -> list[dict[str, Any]]:
+    lines = manager.file("/var/lib/gpuswarm/journal.jsonl").content_string.splitlines()
+    entries = [json.loads(line) for line in lines]
+    return [entry for entry in entries if entry["epoch"] > before["preempted"]]
+
+
+def test_it_is_the_same_server(cluster: Cluster, before: dict[str, Any]) -> None:
+    now = cluster.server(before["victim"])
+    assert now["status"] == "ACTIVE"
+    for key in ("id", "name", "fixed_ip", "volume_id", "port_id", "availability_zone"):
+        assert now[key] == before["server"][key], key
+    assert "preemptible" in now["tags"]
+
+
+def test_nodes_keep_their_ids_and_labels(nodes: list[dict[str, Any]], before: dict[str, Any]) -> None:
+    def facts(items: list[dict[str, Any]]) -> dict[str, tuple[str, dict[str, str], str]]:
+        return {
+            node["ID"]: (node["Description"]["Hostname"], node["Spec"]["Labels"], node["Status"]["State"])
+            for node in items
+        }
+
+    assert facts(nodes) == facts(before["nodes"])
+
+
+def test_the_timer_did_it(journal: list[dict[str, Any]], before: dict[str, Any]) -> None:
+    phases = [entry["phase"] for entry in journal if entry["server"] == before["victim"]]
+    assert [phase for phase in phases if phase != "restoring"] == ["noticed", "active", "ready", "healthy", "done"]
+
+
+def test_in_time(journal: list[dict[str, Any]], before: dict[str, Any]) -> None:
+    (done,) = [entry["epoch"] for entry in journal if entry["phase"] == "done"]
+    assert done - before["preempted"] < LIMIT_S
+
+
+def test_nobody_else_was_touched(journal: list[dict[str, Any]], before: dict[str, Any]) -> None:
+    assert {entry["server"] for entry in journal} == {before["victim"]}
+
+
+def test_ollama_runs_on_it_again(docker: Callable[[str], Any], cluster: Cluster) -> None:
+    tasks = docker("service ps --filter desired-state=running --format '{{json .}}' gpuswarm_ollama")
+    assert sorted(task["Node"] for task in tasks) == list(cluster.workers)
+    assert all(task["CurrentState"].startswith("Running") for task in tasks)
