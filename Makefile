@@ -17,6 +17,9 @@ MAKEFLAGS += --no-builtin-rules
 export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
+# Where Molecule looks; it would rather have extensions/molecule, which nobody finds.
+export MOLECULE_GLOB := molecule/*/molecule.yml
+
 # What each kind of checker looks at: every file that is, or will be, in git.
 FILES := git ls-files --cached --others --exclude-standard
 PYTHON_DIRS := $(wildcard plugins tests lab demo molecule)
@@ -96,7 +99,7 @@ unit: venv ## Unit tests
 
 .PHONY: integration
 integration: lab-up ## Integration tests against the lab
-	@python -m pytest tests/integration
+	@. $(BUILD)/lab/env.sh && python -m pytest tests/integration
 
 .PHONY: molecule
 molecule: lab-up ## Molecule scenarios: the cluster built, preempted, healed
