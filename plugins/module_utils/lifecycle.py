@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The decisions about a server's life, as pure functions: no clock, no network, no Ansible.
+
+* `decide`: what brings this server back (or that nothing has to, or must not, be done);
+* `judge`: what a wait has come to, from what was seen at each poll;
+* `drift`: in what an existing server differs from its spec, and whether that can be mended in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+
+from .errors import is_no_capacity
+from .servers import FLAVOR, FLEET, IMAGE, PREEMPTIBLE, ROLE, SHELVED_STATUSES, TIER, Server, Spec
+
+
+class Kind(str, Enum):
+    """What is done to a server; the values are what modules return as `action`."""
+
+    NONE = "none"
+    CREATE = "create"
+    UNSHELVE = "unshelve"
+    START = "start"
+    UNPAUSE = "unpause"
+    RESUME = "resume"
+    RESTORE = "restore"
+    RECREATE = "recreate"
+    WAIT = "wait"
+    DELETE = "delete"
+    REPORT = "report"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One decision and why it was taken."""
+
+    kind: Kind
+    reason: str
+
+
+# Statuses that Nova leaves by itself
+TRANSITIONAL = frozenset(
+    {"BUILD", "REBOOT", "HARD_REBOOT", "REBUILD", "RESIZE", "REVERT_RESIZE", "MIGRATING", "PASSWORD"}
+)
+
+# What each single-step action starts from
+STARTS_FROM: dict[Kind, frozenset[str]] = {
+    Kind.UNSHELVE: SHELVED_STATUSES,
+    Kind.START: frozenset({"SHUTOFF"}),
+    Kind.UNPAUSE: frozenset({"PAUSED"}),
+    Kind.RESUME: frozenset({"SUSPENDED"}),
+    Kind.RESTORE: frozenset({"SOFT_DELETED"}),
+}
+
+# Nova's action names
+REQUEST: dict[Kind, str] = {
+    Kind.UNSHELVE: "unshelve",
+    Kind.START: "os-start",
+    Kind.UNPAUSE: "unpause",
+    Kind.RESUME: "resume",
+    Kind.RESTORE: "restore",
+}
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """An OpenStack time stamp (UTC, with or without zone and fraction); None if there is none or it is damaged."""
+    if not text:
+        return None
+    try:
+        parsed = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+
+
+def _since(server: Server, now: datetime) -> str:
+    changed = parse_time(server.updated_at)
+    return f" for {max(0, int((now - changed).total_seconds()))} s" if changed else ""
+
+
+def decide(server: Server | None, spec: Spec, now: datetime) -> Action:
+    """The one action that brings a server to ACTIVE, by Nova's state table.
+
+    Args:
+        server: what the cloud says; None if there is no such server.
+        spec: what it should be.
+        now: the time, for the reason's text only.
+
+    Returns:
+        The action. `NONE`: it is as it should be. `WAIT`: Nova is at work. `REPORT`: leave it to a person.
+    """
+    if server is None or server.status == "DELETED":
+        return Action(Kind.CREATE, "there is no such server")
+    status = server.status
+    if server.task_state:
+        return Action(Kind.WAIT, f"{status}, Nova is at work on it ({server.task_state}){_since(server, now)}")
+    if status == "ACTIVE":
+        return Action(Kind.NONE, "ACTIVE")
+    if status in SHELVED_STATUSES:
+        what = "interrupted by the cloud or shelved by a person"
+        return Action(Kind.UNSHELVE, f"{status}{_since(server, now)}: {what}")
+    if status == "SHUTOFF":
+        if spec.restart_stopped:
+            return Action(Kind.START, "SHUTOFF, and restart_stopped is set")
+        return Action(
+            Kind.REPORT,
+            "SHUTOFF: stopped by a person or from inside; start it, or set restart_stopped, to have it back",
+        )
+    if status == "PAUSED":
+        return Action(Kind.UNPAUSE, "PAUSED")
+    if status == "SUSPENDED":
+        return Action(Kind.RESUME, "SUSPENDED")
+    if status in ("SOFT_DELETED", "SOFT_DELETE"):
+        return Action(Kind.RESTORE, "SOFT_DELETED: deleted, but not reclaimed yet")
+    if status == "ERROR":
+        return Action(Kind.RECREATE, f"ERROR: {server.fault or 'Nova gives no fault message'}")
+    if status in TRANSITIONAL:
+        return Action(Kind.WAIT, f"{status}{_since(server, now)}")
+    return Action(Kind.REPORT, f"{status}: not a state to touch without a person")
+
+
+class Verdict(str, Enum):
+    """What a wait has come to."""
+
+    WAIT = "wait"
+    DONE = "done"
+    SETTLED = "settled"  # at rest, but not where it was sent: decide again
+    UNSURE = "unsure"  # at rest where it started; perhaps the request was not taken up yet
+    NO_CAPACITY = "no_capacity"
+    FAILED = "failed"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One poll. `server` None: it was not there. `at`: seconds since the request was accepted."""
+
+    server: Server | None
+    at: float
+
+
+# How long after an accepted request a server may stand still before that counts as an answer (seconds).
+# Nova sets task_state before it answers 202; a layer in front of it might not.
+GRACE = 3.0
+
+
+def judge(kind: Kind, seen: Sequence[Seen]) -> tuple[Verdict, str]:
+    """What the polls since a request say.
+
+    "No capacity" has two forms: after a create, ERROR with a fault; after an unshelve, task_state goes back to
+    nothing and the server silently stays shelved.
+
+    Args:
+        kind: what was requested (WAIT: nothing, somebody else's work is waited for).
+        seen: every poll since, oldest first, at least one.
+
+    Returns:
+        The verdict and its reason.
+    """
+    last = seen[-1].server
+    if last is None or last.status == "DELETED":
+        return Verdict.GONE, "it is gone"
+    state = last.status + (f"/{last.task_state}" if last.task_state else "")
+    if kind is Kind.DELETE:
+        if last.status in ("SOFT_DELETED", "SOFT_DELETE") and not last.task_state:
+            return Verdict.SETTLED, state
+        if last.task_state or seen[-1].at < GRACE or last.status != "ERROR":
+            return Verdict.WAIT, state
+        return Verdict.FAILED, f"the delete ended in ERROR: {last.fault or 'no fault message'}"
+    if last.task_state:
+        return Verdict.WAIT, state
+    if last.status == "ACTIVE":
+        return Verdict.DONE, state
+    if last.status == "ERROR":
+        fault = last.fault or "Nova gives no fault message"
+        if kind is Kind.WAIT:
+            return Verdict.SETTLED, fault
+        return (Verdict.NO_CAPACITY if is_no_capacity(fault) else Verdict.FAILED), fault
+    if last.status in TRANSITIONAL:
+        return Verdict.WAIT, state
+    if last.status in STARTS_FROM.get(kind, frozenset()):
+        taken_up = any(s.server is not None and s.server.task_state for s in seen)
+        if kind is Kind.UNSHELVE:
+            if taken_up:
+                return Verdict.NO_CAPACITY, f"the unshelve was taken up and given up again, it stays {state}"
+            if len(seen) >= 2 and seen[-1].at >= GRACE:
+                return Verdict.NO_CAPACITY, f"the unshelve was accepted, but it stays {state}"
+        elif (taken_up or len(seen) >= 2) and seen[-1].at >= GRACE:
+            return Verdict.FAILED, f"the {kind.value} was accepted, but it stays {state}"
+        return Verdict.UNSURE, state
+    return Verdict.SETTLED, state
+
+
+@dataclass(frozen=True)
+class Drift:
+    """In what an existing server differs from its spec.
+
+    Attributes:
+        tags: tags to add.
+        metadata: metadata to set.
+        security_groups: the names to put on its port, None if they are as they should be.
+        floating_ip: whether one is wanted and missing.
+        unchangeable: sentences about what only a re-create could change.
+    """
+
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, str] = field(default_factory=dict)
+    security_groups: tuple[str, ...] | None = None
+    floating_ip: bool = False
+    unchangeable: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.tags or self.metadata or self.security_groups is not None or self.floating_ip)
+
+    def summary(self) -> str:
+        """What is mended, in words."""
+        parts = []
+        if self.tags:
+            parts.append("tags " + ", ".join(self.tags))
+        if self.metadata:
+            parts.append("metadata " + ", ".join(sorted(self.metadata)))
+        if self.security_groups is not None:
+            parts.append("security groups")
+        if self.floating_ip:
+            parts.append("floating IP")
+        return "set " + "; ".join(parts) if parts else ""
+
+
+def drift(server: Server, spec: Spec) -> Drift:
+    """Compares a server with its spec. Knows only what the server list tells, so it costs no API call.
+
+    The tag that makes a server preemptible is special: the cloud reads it at creation only. It is put back when
+    the server was created with it and lost it; it is never added to a server that was created without.
+    """
+    made_preemptible = server.metadata.get(TIER) == PREEMPTIBLE
+    tags = [tag for tag in spec.tags if tag not in server.tags and tag != spec.preemptible_tag]
+    unchangeable = []
+    if spec.preemptible and not server.is_preemptible(spec.preemptible_tag):
+        if made_preemptible:
+            tags.insert(0, spec.preemptible_tag)
+        else:
+            unchangeable.append("it is an on-demand server, but preemptible is wanted")
+    elif not spec.preemptible and server.is_preemptible(spec.preemptible_tag):
+        unchangeable.append("it is a preemptible server, but on-demand is wanted")
+    wanted = {**spec.metadata, ROLE: spec.role}
+    metadata = {k: v for k, v in wanted.items() if server.metadata.get(k) != v and k != FLEET}
+    if spec.flavor and server.flavor and spec.flavor not in (server.flavor, server.metadata.get(FLAVOR)):
+        unchangeable.append(f"its flavor is {server.flavor}, but {spec.flavor} is wanted")
+    zone = spec.availability_zone
+    if zone and server.availability_zone and zone != server.availability_zone:
+        unchangeable.append(f"it is in the availability zone {server.availability_zone}, but {zone} is wanted")
+    image = server.metadata.get(IMAGE)
+    if spec.image and image and spec.image != image:
+        unchangeable.append(f"it was created from the image {image}, but {spec.image} is wanted")
+    settled = server.status == "ACTIVE" and not server.task_state
+    groups = None
+    if settled and spec.security_groups and set(spec.security_groups) != set(server.security_groups):
+        groups = spec.security_groups
+    return Drift(
+        tags=tuple(tags),
+        metadata=metadata,
+        security_groups=groups,
+        floating_ip=bool(settled and spec.floating_ip_network and not server.address(floating=True)),
+        unchangeable=tuple(unchangeable),
+    )

@@ -1,0 +1,815 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Brings the servers of a fleet to what they should be: find, decide, simulate or act, wait, mend.
+
+One list call tells about every server. What has to be done is then done side by side, one thread per server; while
+several wait, one list call per interval serves them all.
+
+A server is made in steps, each of which leaves something that carries the fleet's and the server's name: port, volume,
+floating IP, server. A run that is interrupted between two of them is continued by the next one, which finds what there
+is and goes on from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+from .catalogue import Catalogue, Resolved
+from .cloud import Cloud, only, volume_server
+from .errors import (
+    AmbiguousError,
+    ApiError,
+    CloudError,
+    ConflictError,
+    GoneError,
+    LostAnswerError,
+    NoCapacityError,
+    PreflightError,
+    QuotaError,
+    StateError,
+    TimedOutError,
+    UnreachableError,
+)
+from .lifecycle import REQUEST, Action, Drift, Kind, Seen, Verdict, decide, drift, judge
+from .servers import (
+    FLEET,
+    ON_DEMAND,
+    PORT,
+    ROLE,
+    SERVER,
+    TIER,
+    Server,
+    Spec,
+    description,
+    ours,
+    owner,
+    server_metadata,
+    simulated,
+)
+
+MAX_STEPS = 8  # decisions per server and run: more means that it goes round in circles
+MAX_THREADS = 64  # they mostly sleep; requests at once are limited by the connection
+FIRST_POLL = 0.4  # seconds
+LONGEST_POLL = 3.0  # seconds
+RELEASE = 120.0  # seconds that a deleted server may take to let go of its volume and port
+
+T = TypeVar("T")
+
+
+@dataclass
+class Outcome:
+    """What a run came to for one server."""
+
+    name: str
+    action: Kind = Kind.NONE
+    reason: str = ""
+    changed: bool = False
+    before: Server | None = None
+    after: Server | None = None
+    tier: str | None = None
+    tag: str = "preemptible"
+    warnings: list[str] = field(default_factory=list)
+    error: CloudError | None = None
+    removed: list[str] = field(default_factory=list)
+
+    def as_result(self) -> dict[str, Any]:
+        """What the modules return for the server."""
+        result: dict[str, Any] = {
+            "name": self.name,
+            "action": self.action.value,
+            "reason": self.reason,
+            "tier": self.tier,
+            "changed": self.changed,
+            "server": self.after.as_result(self.tag) if self.after else None,
+        }
+        if self.error is not None:
+            result["error"] = str(self.error)
+            result["error_kind"] = self.error.kind
+        return result
+
+    def diff(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What was, and what is (or, in check mode, would be), reduced to what a reader compares."""
+        before, after = _shown(self.before, self.tag), _shown(self.after, self.tag)
+        if self.removed:
+            before["kept for it"] = self.removed
+        return before, after
+
+
+def _shown(server: Server | None, tag: str) -> dict[str, Any]:
+    if server is None:
+        return {"status": "absent"}
+    state = {"status": server.status}
+    if server.task_state:
+        state["task_state"] = server.task_state
+    return {
+        **state,
+        "id": server.id or "(known once created)",
+        "availability_zone": server.availability_zone,
+        "flavor": server.flavor,
+        "tier": server.tier(tag),
+        "fixed_ip": server.address(floating=False),
+        "floating_ip": server.address(floating=True),
+        "tags": list(server.tags),
+        "metadata": dict(server.metadata),
+        "security_groups": list(server.security_groups),
+    }
+
+
+def delays() -> Iterator[float]:
+    """Seconds between polls: quick at first, then patient."""
+    delay = FIRST_POLL
+    while True:
+        yield delay
+        delay = min(LONGEST_POLL, delay * 1.3)
+
+
+class Watcher:
+    """Reads servers for those who wait. As soon as several wait, one list call answers all of them."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._listed_at = float("-inf")
+        self._listed: dict[str, Server] = {}
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Announces one who waits."""
+        with self._lock:
+            self._waiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def look(self, server_id: str, not_before: float, freshness: float) -> Server | None:
+        """A server as it was at `not_before` (monotonic seconds) or later, at most `freshness` seconds old."""
+        if self._waiting > 1:
+            with self._lock:
+                now = time.monotonic()
+                if self._listed_at < not_before or now - self._listed_at > freshness:
+                    self._listed = {s.id: s for s in self._cloud.servers()}
+                    self._listed_at = now
+                found = self._listed.get(server_id)
+            if found is not None:
+                return found
+        return self._cloud.server(server_id)  # the list leaves out what waits to be reclaimed
+
+
+class Leftovers:
+    """The fleet's volumes, ports and floating IPs, each listed once and only when asked for."""
+
+    def __init__(self, cloud: Cloud, fleet: str) -> None:
+        self._cloud = cloud
+        self._fleet = fleet
+        self._lock = threading.RLock()
+        self._lists: dict[str, list[dict[str, Any]]] = {}
+
+    def _list(self, kind: str, fresh: bool) -> list[dict[str, Any]]:
+        read = {"volume": self._cloud.volumes, "port": self._cloud.ports, "floating IP": self._cloud.floating_ips}
+        with self._lock:
+            if fresh or kind not in self._lists:
+                self._lists[kind] = read[kind](self._fleet)
+            return self._lists[kind]
+
+    def of(self, kind: str, server: str, *, fresh: bool = False) -> list[dict[str, Any]]:
+        """What of a kind belongs to a server; `fresh` asks the cloud again."""
+        return [item for item in self._list(kind, fresh) if _owner(kind, item) == server]
+
+    def owners(self) -> set[str]:
+        """The names of all servers that something belongs to."""
+        kinds = ("volume", "port", "floating IP")
+        return {name for kind in kinds for item in self._list(kind, False) if (name := _owner(kind, item))}
+
+
+def _owner(kind: str, item: Mapping[str, Any]) -> str | None:
+    if kind == "volume":
+        return volume_server(item)
+    known = owner(item.get("description"))
+    return known[1] if known else None
+
+
+class Fleet:
+    """One run over some servers of a fleet."""
+
+    def __init__(self, cloud: Cloud, name: str, *, check_mode: bool = False) -> None:
+        """Reads nothing yet.
+
+        Args:
+            cloud: the connection; its deadline is the run's.
+            name: the fleet's name; nothing that does not carry it is touched.
+            check_mode: decide and simulate only.
+        """
+        self.cloud = cloud
+        self.name = name
+        self.check_mode = check_mode
+        self.catalogue = Catalogue(cloud)
+        self.watcher = Watcher(cloud)
+        self.leftovers = Leftovers(cloud, name)
+        self.everything: list[Server] = []
+
+    def present(self, specs: Sequence[Spec]) -> list[Outcome]:
+        """Brings every server of `specs` to ACTIVE and to its spec. Failures are in the outcomes, not raised.
+
+        Raises:
+            CloudError: only if the servers could not even be listed.
+        """
+        self.everything = self.cloud.servers()
+        jobs = [self._job(spec) for spec in specs]
+        gone = [job for job in jobs if not job.outcome.error and job.action().kind is Kind.CREATE]
+        if gone:
+            self._find_soft_deleted(gone)
+        self._preflight([job for job in jobs if not job.outcome.error])
+        self._side_by_side(
+            [job.present for job in jobs if not job.outcome.error],
+            [job for job in jobs if not job.outcome.error],
+        )
+        return [job.outcome for job in jobs]
+
+    def absent(self, names: Sequence[str] | None, *, keep_disk: bool = False) -> list[Outcome]:
+        """Deletes servers and what was made for them.
+
+        Args:
+            names: which; None for everything that carries the fleet's name.
+            keep_disk: leave the boot volumes.
+        """
+        self.everything = self.cloud.servers()
+        if names is None:
+            known = {s.name for s in ours(self.everything, self.name)} | self.leftovers.owners()
+            names = sorted(known)
+        jobs = [self._job(Spec(name=name)) for name in names]
+        for job in jobs:
+            job.keep_disk = keep_disk
+        live = [job for job in jobs if not job.outcome.error]
+        self._side_by_side([job.absent for job in live], live)
+        return [job.outcome for job in jobs]
+
+    def named(self, name: str) -> list[Server]:
+        """The fleet's servers of that name."""
+        return [s for s in ours(self.everything, self.name) if s.name == name]
+
+    def _job(self, spec: Spec) -> Job:
+        found = self.named(spec.name)
+        job = Job(self, spec, found[0] if found else None)
+        if len(found) > 1:
+            ids = ", ".join(f"{s.id} ({s.status})" for s in found)
+            job.outcome.action = Kind.REPORT
+            job.outcome.error = AmbiguousError(
+                f"{len(found)} servers of the fleet '{self.name}' are called '{spec.name}': {ids}. Delete the wrong ones"
+            )
+            job.outcome.reason = "ambiguous"
+        elif not found:
+            strangers = [s.id for s in self.everything if s.name == spec.name]
+            if strangers:
+                job.outcome.warnings.append(
+                    f"there is a server called '{spec.name}' that does not belong to the fleet '{self.name}' and is left "
+                    f"alone: {', '.join(strangers)}"
+                )
+        return job
+
+    def _find_soft_deleted(self, jobs: Sequence[Job]) -> None:
+        """Nova lists deleted servers that can still be restored only when asked for them."""
+        try:
+            deleted = ours(self.cloud.servers("status=SOFT_DELETED"), self.name)
+        except ApiError:
+            return  # a cloud that does not let a member ask has none to restore
+        for job in jobs:
+            found = [s for s in deleted if s.name == job.spec.name and s.status in ("SOFT_DELETED", "SOFT_DELETE")]
+            if found:
+                job.server = job.outcome.before = max(found, key=lambda s: s.updated_at)
+
+    def _preflight(self, jobs: Sequence[Job]) -> None:
+        """Resolves the names in every spec that has to be created. If one is wrong, none of them is created."""
+        creations = [job for job in jobs if job.action().kind in (Kind.CREATE, Kind.RECREATE)]
+        problems: list[str] = []
+        for job in creations:
+            try:
+                self.catalogue.resolve(job.spec)
+            except PreflightError as error:
+                problems += error.problems
+        if problems:
+            refused = PreflightError([*problems, "nothing was created"])
+            for job in creations:
+                job.outcome.error = refused
+                job.outcome.action, job.outcome.reason = Kind.REPORT, "the specification cannot be met"
+
+    def _side_by_side(self, calls: Sequence[Callable[[], None]], jobs: Sequence[Job]) -> None:
+        """Runs the jobs; those with nothing to do cost no thread."""
+        if len(calls) == 1:
+            calls[0]()
+            return
+        busy = [call for call, job in zip(calls, jobs) if job.busy()]
+        for call, job in zip(calls, jobs):
+            if not job.busy():
+                call()
+        if busy:
+            with ThreadPoolExecutor(min(MAX_THREADS, len(busy))) as pool:
+                for future in [pool.submit(call) for call in busy]:
+                    future.result()
+
+
+class Job:
+    """What is to be done for one server."""
+
+    def __init__(self, fleet: Fleet, spec: Spec, server: Server | None) -> None:
+        self.fleet = fleet
+        self.cloud = fleet.cloud
+        self.spec = spec
+        self.server = server
+        self.keep_disk = False
+        self.outcome = Outcome(name=spec.name, before=server, after=server, tier=spec.tier, tag=spec.preemptible_tag)
+        self._made: list[Callable[[], None]] = []
+
+    def action(self) -> Action:
+        """What the server needs now."""
+        return decide(self.server, self.spec, datetime.now(timezone.utc))
+
+    def busy(self) -> bool:
+        """Whether it takes API calls that are worth a thread."""
+        if self.server is None or self.action().kind not in (Kind.NONE, Kind.REPORT):
+            return True
+        return bool(drift(self.server, self.spec))
+
+    def _collected(self, steps: Callable[[], None]) -> None:
+        """Runs the steps; an error becomes part of the outcome."""
+        try:
+            steps()
+        except CloudError as error:
+            self.outcome.error = error
+        self.outcome.after = self.server
+        if self.server is not None and self.server.status != "DELETED":
+            self.outcome.tier = self.server.tier(self.spec.preemptible_tag)
+
+    # -- present ------------------------------------------------------------------------------------------------
+
+    def present(self) -> None:
+        """Brings the server to ACTIVE and to its spec."""
+        self._collected(self._simulate if self.fleet.check_mode else self._bring_up)
+
+    def _note(self, action: Action) -> None:
+        """Remembers the first decision that was more than waiting: it is what the run did."""
+        if self.outcome.action in (Kind.NONE, Kind.WAIT) and action.kind is not Kind.NONE:
+            self.outcome.action, self.outcome.reason = action.kind, action.reason
+        elif not self.outcome.reason:
+            self.outcome.reason = action.reason
+
+    def _simulate(self) -> None:
+        action = self.action()
+        self._note(action)
+        if action.kind in (Kind.CREATE, Kind.RECREATE):
+            self.fleet.catalogue.resolve(self.spec)
+            self.server = simulated(self.spec, self.fleet.name)
+            self.outcome.changed = True
+        elif action.kind in REQUEST and self.server is not None:
+            self.server = self.server.with_status("ACTIVE")
+            self.outcome.changed = True
+        if self.server is not None and action.kind is not Kind.REPORT:
+            self._mend(self.server)
+        elif action.kind is Kind.REPORT:
+            self.outcome.warnings.append(f"{self.spec.name}: {action.reason}")
+
+    def _bring_up(self) -> None:
+        for _step in range(MAX_STEPS):
+            action = self.action()
+            self._note(action)
+            if action.kind is Kind.NONE:
+                break
+            if action.kind is Kind.REPORT:
+                self.outcome.warnings.append(f"{self.spec.name}: {action.reason}")
+                return
+            if action.kind is Kind.WAIT:
+                self._wait(Kind.WAIT)
+            elif action.kind is Kind.CREATE:
+                self._create()
+            elif action.kind is Kind.RECREATE:
+                self._recreate()
+            else:
+                self._act(action.kind)
+        else:
+            state = self.server.status if self.server else "absent"
+            raise StateError(f"{self.spec.name}: after {MAX_STEPS} steps it is still {state}; last: {action.reason}")
+        if self.server is not None:
+            self._mend(self.server)
+
+    def _act(self, kind: Kind) -> None:
+        """Requests a single action and waits for what it comes to."""
+        assert self.server is not None
+        try:
+            request_id = self.cloud.act(self.server, REQUEST[kind])
+        except ConflictError:
+            self._reread()  # somebody else is acting on it: decide again from what is true now
+            time.sleep(FIRST_POLL)
+            return
+        except GoneError:
+            self._reread()
+            return
+        except LostAnswerError as error:
+            time.sleep(FIRST_POLL)
+            self._reread()
+            if self.cloud.deadline.left() <= 0:
+                raise TimedOutError(str(error)) from error
+            return  # whatever became of it is what the next decision starts from
+        self.outcome.changed = True
+        self._wait(kind, request_id)
+
+    def _reread(self) -> None:
+        if self.server is not None:
+            self.server = self.cloud.server(self.server.id)
+
+    def _wait(self, kind: Kind, request_id: str | None = None) -> Verdict:
+        """Waits until the server is at rest.
+
+        Raises:
+            NoCapacityError, StateError, TimedOutError: it does not get where it was sent.
+        """
+        assert self.server is not None
+        server_id, started = self.server.id, time.monotonic()
+        seen: list[Seen] = []
+        with self.fleet.watcher.waiting():
+            for delay in delays():
+                time.sleep(max(0.0, min(delay, self.cloud.deadline.left())))
+                found = self.fleet.watcher.look(server_id, started, delay / 2)
+                self.server = found
+                seen.append(Seen(found, time.monotonic() - started))
+                verdict, reason = judge(kind, seen)
+                if verdict is Verdict.UNSURE and self.cloud.action_failed(server_id, request_id):
+                    verdict = Verdict.NO_CAPACITY if kind is Kind.UNSHELVE else Verdict.FAILED
+                    reason = f"the {kind.value} was taken up and given up again, it stays {reason}"
+                if verdict not in (Verdict.WAIT, Verdict.UNSURE):
+                    break
+                if self.cloud.deadline.left() <= 0:
+                    raise TimedOutError(
+                        f"{self.spec.name}: still {reason} after the time-out of {self.cloud.deadline.seconds:.0f} s "
+                        f"({kind.value}); run again to go on waiting, or raise `timeout`"
+                    )
+        if verdict is Verdict.NO_CAPACITY:
+            raise NoCapacityError(
+                f"{self.spec.name}: no capacity for {self.spec.flavor or self.server and self.server.flavor} in "
+                f"{self.spec.availability_zone}: {reason}"
+            )
+        if verdict is Verdict.FAILED:
+            raise StateError(f"{self.spec.name}: {kind.value} failed: {reason}")
+        if verdict is Verdict.GONE:
+            self.server = None
+        return verdict
+
+    # -- create -------------------------------------------------------------------------------------------------
+
+    def _recreate(self) -> None:
+        """Deletes a broken server; the next decision creates it again on its volume and port."""
+        self.fleet.catalogue.resolve(self.spec)  # nothing is deleted that could not be made again
+        self._delete_server()
+
+    def _create(self) -> None:
+        want = self.fleet.catalogue.resolve(self.spec)
+        self._made = []
+        changed = self.outcome.changed
+        try:
+            port = self._port(want)
+            volume = self._volume(want)
+            if want.floating_network_id:
+                self._floating_ip(want.floating_network_id, str(port["id"]))
+            self._await_volume(str(volume["id"]))
+            self._await_port(str(port["id"]))
+            server_id = self._request_server(want, str(port["id"]), str(volume["id"]))
+        except (ApiError, QuotaError):
+            # A definite refusal: what this very run made for it would only cost money
+            with contextlib.suppress(CloudError):
+                for undo in reversed(self._made):
+                    undo()
+                self.outcome.changed = changed
+            raise
+        self.outcome.changed = True
+        self.server = Server(id=server_id, name=self.spec.name, status="BUILD", task_state="scheduling")
+        self._wait(Kind.CREATE)
+        self._check_tier()
+
+    def _once(self, create: Callable[[], T], find: Callable[[], T | None]) -> T:
+        """Creates something; if the answer is lost, looks whether it is there before it is requested again."""
+        lost: LostAnswerError | None = None
+        for _attempt in range(3):
+            try:
+                return create()
+            except LostAnswerError as error:
+                lost = error
+            for delay in (0.5, 1.0, 2.0):
+                time.sleep(max(0.0, min(delay, self.cloud.deadline.left())))
+                found = find()
+                if found is not None:
+                    return found
+        raise UnreachableError(f"{lost}; it was looked for and is not there")
+
+    def _port(self, want: Resolved) -> Mapping[str, Any]:
+        name, fleet = self.spec.name, self.fleet.name
+
+        def find(fresh: bool = True) -> Mapping[str, Any] | None:
+            return only(self.fleet.leftovers.of("port", name, fresh=fresh), "port", name, fleet)
+
+        found = find(fresh=False)
+        if found is not None:
+            if found.get("network_id") != want.network_id:
+                raise StateError(
+                    f"{name}: its port {found['id']} is in another network than '{self.spec.network}'; delete that port, "
+                    "or set `network` back"
+                )
+            return found
+        body: dict[str, Any] = {
+            "name": name,
+            "network_id": want.network_id,
+            "description": description(fleet, name),
+        }
+        if want.security_group_ids is not None:
+            body["security_groups"] = list(want.security_group_ids)
+        port = self._once(lambda: self.cloud.create_port(name, body), find)
+        self.outcome.changed = True
+        self._made.append(lambda: self.cloud.delete_port(str(port["id"]), name))
+        return port
+
+    def _volume(self, want: Resolved) -> Mapping[str, Any]:
+        name, fleet, zone = self.spec.name, self.fleet.name, self.spec.volume_zone
+
+        def find(fresh: bool = True) -> Mapping[str, Any] | None:
+            found = self.fleet.leftovers.of("volume", name, fresh=fresh)
+            alive = [v for v in found if v.get("status") not in ("deleting", "error_deleting")]
+            here = [v for v in alive if v.get("availability_zone") in (zone, None, "")]
+            return only(here, "volume", name, fleet)
+
+        found = find(fresh=False)
+        if found is not None and found.get("status") == "error" and found.get("bootable") != "true":
+            # Never got its content: an earlier run's failed attempt
+            self.cloud.delete_volume(str(found["id"]), name)
+            self._await_volume_gone(str(found["id"]))
+            found = None
+        if found is not None:
+            return found
+        body: dict[str, Any] = {
+            "name": name,
+            "description": f"boot volume of {name}",
+            "size": self.spec.volume_size,
+            "imageRef": want.image_id,
+            "availability_zone": zone,
+            "metadata": {FLEET: fleet, SERVER: name, ROLE: self.spec.role},
+        }
+        if self.spec.volume_type:
+            body["volume_type"] = self.spec.volume_type
+        volume = self._once(lambda: self.cloud.create_volume(name, body), find)
+        self.outcome.changed = True
+
+        def undo() -> None:
+            self.cloud.delete_volume(str(volume["id"]), name)
+
+        self._made.append(undo)
+        return volume
+
+    def _floating_ip(self, network_id: str, port_id: str) -> None:
+        name, fleet = self.spec.name, self.fleet.name
+
+        def find(fresh: bool = True) -> Mapping[str, Any] | None:
+            return only(self.fleet.leftovers.of("floating IP", name, fresh=fresh), "floating IP", name, fleet)
+
+        found = find(fresh=False)
+        if found is not None:
+            if found.get("port_id") != port_id:
+                self.cloud.update_floating_ip(str(found["id"]), name, port_id)
+                self.outcome.changed = True
+            return
+        body = {"floating_network_id": network_id, "port_id": port_id, "description": description(fleet, name)}
+        made = self._once(lambda: self.cloud.create_floating_ip(name, body), find)
+        self.outcome.changed = True
+        self._made.append(lambda: self.cloud.delete_floating_ip(str(made["id"]), name))
+
+    def _await(self, ready: Callable[[], str | None], seconds: float) -> str | None:
+        """Polls until `ready` gives None; the last answer if it never does."""
+        end = time.monotonic() + min(seconds, max(0.0, self.cloud.deadline.left()))
+        state: str | None = None
+        for delay in delays():
+            state = ready()
+            if state is None or time.monotonic() >= end:
+                break
+            time.sleep(delay)
+        return state
+
+    def _await_volume(self, volume_id: str) -> None:
+        """Waits until the volume can be attached."""
+        working = ("creating", "downloading")
+
+        def state() -> str | None:
+            volume = self.cloud.volume(volume_id)
+            if volume is None:
+                raise StateError(f"{self.spec.name}: its volume {volume_id} vanished while it was waited for")
+            status = str(volume.get("status"))
+            if status.startswith("error"):
+                raise StateError(
+                    f"{self.spec.name}: the volume {volume_id} is in the status '{status}': Cinder could not make it. "
+                    f"Check that the volume type '{self.spec.volume_type}' exists in the zone {self.spec.volume_zone}, and "
+                    "the storage quota; the next run replaces it"
+                )
+            return None if status == "available" else status
+
+        left = self._await(state, self.cloud.deadline.seconds)
+        if left is not None:
+            hint = "Cinder still copies the image" if left in working else "a server still holds it, or let go badly"
+            raise TimedOutError(
+                f"{self.spec.name}: the volume {volume_id} is still '{left}' ({hint}); run again, or look at "
+                f"`openstack volume show {volume_id}`"
+            )
+
+    def _await_volume_gone(self, volume_id: str) -> None:
+        def state() -> str | None:
+            volume = self.cloud.volume(volume_id)
+            status = str(volume.get("status")) if volume else None
+            if status == "error_deleting":
+                raise StateError(f"{self.spec.name}: the volume {volume_id} cannot be deleted (status {status})")
+            return status
+
+        left = self._await(state, RELEASE)
+        if left is not None:
+            raise TimedOutError(f"{self.spec.name}: the volume {volume_id} is still there ({left})")
+
+    def _await_port(self, port_id: str) -> None:
+        """Waits until no server holds the port."""
+        holder = self._await(lambda: self._port_holder(port_id), RELEASE)
+        if holder is not None:
+            raise StateError(
+                f"{self.spec.name}: its port {port_id} is in use by {holder}, which does not carry the name of the fleet "
+                f"'{self.fleet.name}'; free the port or delete that server"
+            )
+
+    def _port_holder(self, port_id: str) -> str | None:
+        port = self.cloud.port(port_id)
+        if port is None:
+            raise StateError(f"{self.spec.name}: its port {port_id} vanished")
+        return str(port.get("device_id")) if port.get("device_id") else None
+
+    def _request_server(self, want: Resolved, port_id: str, volume_id: str) -> str:
+        spec = self.spec
+        body: dict[str, Any] = {
+            "name": spec.name,
+            "flavorRef": want.flavor_id,
+            "imageRef": "",
+            "availability_zone": spec.availability_zone,
+            "networks": [{"port": port_id}],
+            "metadata": server_metadata(spec, self.fleet.name, port_id),
+            "block_device_mapping_v2": [
+                {
+                    "boot_index": 0,
+                    "uuid": volume_id,
+                    "source_type": "volume",
+                    "destination_type": "volume",
+                    "delete_on_termination": False,
+                }
+            ],
+        }
+        if spec.all_tags:
+            body["tags"] = list(spec.all_tags)
+        if spec.key_name:
+            body["key_name"] = spec.key_name
+        if spec.user_data:
+            body["user_data"] = spec.user_data
+
+        def find() -> str | None:
+            found = [s for s in ours(self.cloud.servers(), self.fleet.name) if s.name == spec.name]
+            return found[0].id if found else None
+
+        return self._once(lambda: self.cloud.create_server(spec.name, body), find)
+
+    def _check_tier(self) -> None:
+        """A pool that does not know the tag silently makes an ordinary server: says so, and remembers it."""
+        server, tag = self.server, self.spec.preemptible_tag
+        if server is None or not self.spec.preemptible or server.is_preemptible(tag):
+            return
+        self.outcome.warnings.append(
+            f"{self.spec.name}: the tag '{tag}' was not kept, so it is an ordinary (more expensive) server: the region "
+            f"{self.cloud.region} does not offer preemptible ones this way"
+        )
+        self.cloud.set_metadata(server, {TIER: ON_DEMAND})
+        self.server = replace(server, metadata={**server.metadata, TIER: ON_DEMAND})
+
+    # -- mend ---------------------------------------------------------------------------------------------------
+
+    def _mend(self, server: Server) -> None:
+        """Corrects in place what can be corrected, and reports what cannot."""
+        found = drift(server, self.spec)
+        self.outcome.warnings += [f"{self.spec.name}: {text}" for text in found.unchangeable]
+        if found.security_groups is not None:
+            found = self._check_groups(server, found)
+        if not found:
+            return
+        if self.outcome.action is Kind.NONE:
+            self.outcome.action, self.outcome.reason = Kind.UPDATE, found.summary()
+        if not server.id:
+            return  # simulated
+        self.outcome.changed = True
+        if not self.fleet.check_mode:
+            self._apply(server, found)
+        self.server = replace(
+            self.server or server,
+            tags=tuple(sorted({*server.tags, *found.tags})),
+            metadata={**server.metadata, **found.metadata},
+            security_groups=tuple(sorted(found.security_groups or server.security_groups)),
+        )
+
+    def _apply(self, server: Server, found: Drift) -> None:
+        for tag in found.tags:
+            self.cloud.add_tag(server, tag)
+        if found.metadata:
+            self.cloud.set_metadata(server, found.metadata)
+        if found.security_groups is not None:
+            groups = self.fleet.catalogue.security_group_ids(found.security_groups, [])
+            self.cloud.update_port(self._port_id(server), server.name, {"security_groups": list(groups)})
+        if found.floating_ip and self.spec.floating_ip_network:
+            problems: list[str] = []
+            network = self.fleet.catalogue.floating_network_id(self.spec.floating_ip_network, problems)
+            if problems:
+                raise PreflightError(problems)
+            self._floating_ip(network, self._port_id(server))
+            self._await(self._no_floating_ip, 20.0)  # Nova shows it a moment later
+
+    def _no_floating_ip(self) -> str | None:
+        self._reread()
+        return None if self.server and self.server.address(floating=True) else "no floating IP"
+
+    def _check_groups(self, server: Server, found: Drift) -> Drift:
+        """Names may be ids, and Nova lists names: compares what is really on the port."""
+        problems: list[str] = []
+        wanted = self.fleet.catalogue.security_group_ids(found.security_groups or (), problems)
+        if problems:
+            raise PreflightError(problems)
+        port = self.cloud.port(self._port_id(server)) or {}
+        same = set(port.get("security_groups") or ()) == set(wanted)
+        return replace(found, security_groups=None) if same else found
+
+    def _port_id(self, server: Server) -> str:
+        known = server.metadata.get(PORT)
+        if known:
+            return known
+        port = only(self.fleet.leftovers.of("port", server.name), "port", server.name, self.fleet.name)
+        if port is None:
+            raise StateError(
+                f"{server.name}: no port carries the name of the fleet '{self.fleet.name}' and of this server"
+            )
+        return str(port["id"])
+
+    # -- absent -------------------------------------------------------------------------------------------------
+
+    def absent(self) -> None:
+        """Deletes the server and what was made for it."""
+        self._collected(self._remove)
+
+    def _remove(self) -> None:
+        left, name = self.fleet.leftovers, self.spec.name
+        kinds = ("floating IP", "port") if self.keep_disk else ("floating IP", "port", "volume")
+        belongings = [(kind, str(item["id"])) for kind in kinds for item in left.of(kind, name)]
+        if self.server is None and not belongings:
+            self.outcome.reason = "there is no such server"
+            return
+        self.outcome.action, self.outcome.changed = Kind.DELETE, True
+        self.outcome.reason = "it is not wanted any more" if self.server else "parts of it were left over"
+        self.outcome.removed = [f"{kind} {ident}" for kind, ident in belongings]
+        if self.fleet.check_mode:
+            self.server = None
+            return
+        if self.server is not None:
+            self._delete_server()
+        for kind, ident in belongings:
+            if kind == "floating IP":
+                self.cloud.delete_floating_ip(ident, name)
+            elif kind == "port":
+                self.cloud.delete_port(ident, name)
+            else:
+                self._delete_volume(ident)
+
+    def _delete_server(self) -> None:
+        """Deletes the server and waits until it is gone; one that waits to be reclaimed is deleted for good."""
+        assert self.server is not None
+        self.outcome.changed = True
+        self.cloud.delete_server(self.server)
+        for _force in range(2):
+            if self._wait(Kind.DELETE) is Verdict.GONE:
+                return
+            assert self.server is not None
+            self.cloud.delete_server(self.server, force=True)
+        self._wait(Kind.DELETE)
+
+    def _delete_volume(self, volume_id: str) -> None:
+        def held() -> str | None:
+            volume = self.cloud.volume(volume_id)
+            status = str(volume.get("status")) if volume else "available"
+            return None if status in ("available", "error", "error_deleting") else status
+
+        state = self._await(held, RELEASE)
+        if state is not None:
+            raise StateError(
+                f"{self.spec.name}: the volume {volume_id} is still '{state}' and cannot be deleted; "
+                f"see `openstack volume show {volume_id}`"
+            )
+        self.cloud.delete_volume(volume_id, self.spec.name)
+        self._await_volume_gone(volume_id)
