@@ -7,7 +7,7 @@ Everything is read once, and only when something has to be created: a healthy fl
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,8 +30,10 @@ class Resolved:
 class Catalogue:
     """Lists of flavors, images, networks and so on, each read at most once."""
 
-    def __init__(self, cloud: Cloud) -> None:
+    def __init__(self, cloud: Cloud, pending: Collection[str] = ()) -> None:
+        """Args: pending: names of what somebody else is about to create, which are taken as existing."""
         self._cloud = cloud
+        self._pending = frozenset(pending)
         self._lists: dict[str, list[dict[str, Any]]] = {}
         self._lock = threading.RLock()
 
@@ -86,6 +88,8 @@ class Catalogue:
         found = [i for i in items if i.get("id") == wanted] or [i for i in items if i.get("name") == wanted]
         if len(found) == 1:
             return found[0]
+        if not found and wanted in self._pending:
+            return {"id": "", "name": wanted, "subnets": [""]}
         if found:
             ids = ", ".join(sorted(str(i.get("id")) for i in found))
             problems.append(

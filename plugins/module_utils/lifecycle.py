@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from enum import Enum
+from datetime import UTC, datetime
+from enum import StrEnum
 
 from .errors import is_no_capacity
 from .servers import FLAVOR, FLEET, IMAGE, PREEMPTIBLE, ROLE, SHELVED_STATUSES, TIER, Server, Spec
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What is done to a server; the values are what modules return as `action`."""
 
     NONE = "none"
@@ -41,6 +41,8 @@ class Action:
     kind: Kind
     reason: str
 
+
+NO_FAULT = "Nova gives no fault message"
 
 # Statuses that Nova leaves by itself
 TRANSITIONAL = frozenset(
@@ -71,15 +73,25 @@ def parse_time(text: str | None) -> datetime | None:
     if not text:
         return None
     try:
-        parsed = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        parsed = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def _since(server: Server, now: datetime) -> str:
     changed = parse_time(server.updated_at)
     return f" for {max(0, int((now - changed).total_seconds()))} s" if changed else ""
+
+
+# What is done at rest in each status; ERROR, SHUTOFF and what is not here need a closer look
+_BY_STATUS: dict[str, Action] = {
+    "ACTIVE": Action(Kind.NONE, "ACTIVE"),
+    "PAUSED": Action(Kind.UNPAUSE, "PAUSED"),
+    "SUSPENDED": Action(Kind.RESUME, "SUSPENDED"),
+    "SOFT_DELETED": Action(Kind.RESTORE, "SOFT_DELETED: deleted, but not reclaimed yet"),
+    "DELETED": Action(Kind.CREATE, "there is no such server"),
+}
 
 
 def decide(server: Server | None, spec: Spec, now: datetime) -> Action:
@@ -93,37 +105,34 @@ def decide(server: Server | None, spec: Spec, now: datetime) -> Action:
     Returns:
         The action. `NONE`: it is as it should be. `WAIT`: Nova is at work. `REPORT`: leave it to a person.
     """
-    if server is None or server.status == "DELETED":
+    if server is None:
         return Action(Kind.CREATE, "there is no such server")
-    status = server.status
     if server.task_state:
-        return Action(Kind.WAIT, f"{status}, Nova is at work on it ({server.task_state}){_since(server, now)}")
-    if status == "ACTIVE":
-        return Action(Kind.NONE, "ACTIVE")
-    if status in SHELVED_STATUSES:
-        what = "interrupted by the cloud or shelved by a person"
-        return Action(Kind.UNSHELVE, f"{status}{_since(server, now)}: {what}")
-    if status == "SHUTOFF":
-        if spec.restart_stopped:
-            return Action(Kind.START, "SHUTOFF, and restart_stopped is set")
         return Action(
-            Kind.REPORT,
-            "SHUTOFF: stopped by a person or from inside; start it, or set restart_stopped, to have it back",
+            Kind.WAIT, f"{server.status}, Nova is at work on it ({server.task_state}){_since(server, now)}"
         )
-    if status == "PAUSED":
-        return Action(Kind.UNPAUSE, "PAUSED")
-    if status == "SUSPENDED":
-        return Action(Kind.RESUME, "SUSPENDED")
-    if status in ("SOFT_DELETED", "SOFT_DELETE"):
-        return Action(Kind.RESTORE, "SOFT_DELETED: deleted, but not reclaimed yet")
-    if status == "ERROR":
-        return Action(Kind.RECREATE, f"ERROR: {server.fault or 'Nova gives no fault message'}")
-    if status in TRANSITIONAL:
-        return Action(Kind.WAIT, f"{status}{_since(server, now)}")
-    return Action(Kind.REPORT, f"{status}: not a state to touch without a person")
+    if server.status in TRANSITIONAL:
+        return Action(Kind.WAIT, f"{server.status}{_since(server, now)}")
+    return _BY_STATUS.get(server.status) or _at_rest(server, spec, now)
 
 
-class Verdict(str, Enum):
+def _at_rest(server: Server, spec: Spec, now: datetime) -> Action:
+    """The statuses whose treatment depends on more than themselves."""
+    if server.status in SHELVED_STATUSES:
+        what = "interrupted by the cloud or shelved by a person"
+        return Action(Kind.UNSHELVE, f"{server.status}{_since(server, now)}: {what}")
+    if server.status == "ERROR":
+        return Action(Kind.RECREATE, f"ERROR: {server.fault or NO_FAULT}")
+    if server.status != "SHUTOFF":
+        return Action(Kind.REPORT, f"{server.status}: not a state to touch without a person")
+    if spec.restart_stopped:
+        return Action(Kind.START, "SHUTOFF, and restart_stopped is set")
+    return Action(
+        Kind.REPORT, "SHUTOFF: stopped by a person or from inside; start it, or set restart_stopped, to have it back"
+    )
+
+
+class Verdict(StrEnum):
     """What a wait has come to."""
 
     WAIT = "wait"
@@ -164,35 +173,45 @@ def judge(kind: Kind, seen: Sequence[Seen]) -> tuple[Verdict, str]:
     last = seen[-1].server
     if last is None or last.status == "DELETED":
         return Verdict.GONE, "it is gone"
-    state = last.status + (f"/{last.task_state}" if last.task_state else "")
-    if kind is Kind.DELETE:
-        if last.status in ("SOFT_DELETED", "SOFT_DELETE") and not last.task_state:
-            return Verdict.SETTLED, state
-        if last.task_state or seen[-1].at < GRACE or last.status != "ERROR":
-            return Verdict.WAIT, state
-        return Verdict.FAILED, f"the delete ended in ERROR: {last.fault or 'no fault message'}"
     if last.task_state:
-        return Verdict.WAIT, state
+        return Verdict.WAIT, f"{last.status}/{last.task_state}"
+    if kind is Kind.DELETE:
+        return _judge_delete(last, seen[-1].at)
     if last.status == "ACTIVE":
-        return Verdict.DONE, state
-    if last.status == "ERROR":
-        fault = last.fault or "Nova gives no fault message"
-        if kind is Kind.WAIT:
-            return Verdict.SETTLED, fault
-        return (Verdict.NO_CAPACITY if is_no_capacity(fault) else Verdict.FAILED), fault
+        return Verdict.DONE, last.status
     if last.status in TRANSITIONAL:
-        return Verdict.WAIT, state
+        return Verdict.WAIT, last.status
+    if last.status == "ERROR":
+        return _judge_error(kind, last.fault or NO_FAULT)
     if last.status in STARTS_FROM.get(kind, frozenset()):
-        taken_up = any(s.server is not None and s.server.task_state for s in seen)
-        if kind is Kind.UNSHELVE:
-            if taken_up:
-                return Verdict.NO_CAPACITY, f"the unshelve was taken up and given up again, it stays {state}"
-            if len(seen) >= 2 and seen[-1].at >= GRACE:
-                return Verdict.NO_CAPACITY, f"the unshelve was accepted, but it stays {state}"
-        elif (taken_up or len(seen) >= 2) and seen[-1].at >= GRACE:
-            return Verdict.FAILED, f"the {kind.value} was accepted, but it stays {state}"
-        return Verdict.UNSURE, state
-    return Verdict.SETTLED, state
+        return _judge_standstill(kind, last.status, seen)
+    return Verdict.SETTLED, last.status
+
+
+def _judge_delete(last: Server, at: float) -> tuple[Verdict, str]:
+    if last.status == "SOFT_DELETED":
+        return Verdict.SETTLED, last.status
+    if last.status == "ERROR" and at >= GRACE:
+        return Verdict.FAILED, f"the delete ended in ERROR: {last.fault or NO_FAULT}"
+    return Verdict.WAIT, last.status
+
+
+def _judge_error(kind: Kind, fault: str) -> tuple[Verdict, str]:
+    if kind is Kind.WAIT:
+        return Verdict.SETTLED, fault
+    return (Verdict.NO_CAPACITY if is_no_capacity(fault) else Verdict.FAILED), fault
+
+
+def _judge_standstill(kind: Kind, status: str, seen: Sequence[Seen]) -> tuple[Verdict, str]:
+    """It rests where it started: given up, or not begun?"""
+    taken_up = any(s.server is not None and s.server.task_state for s in seen)
+    waited = len(seen) >= 2 and seen[-1].at >= GRACE
+    if kind is Kind.UNSHELVE and taken_up:
+        return Verdict.NO_CAPACITY, f"the unshelve was taken up and given up again, it stays {status}"
+    if not waited:
+        return Verdict.UNSURE, status
+    verdict = Verdict.NO_CAPACITY if kind is Kind.UNSHELVE else Verdict.FAILED
+    return verdict, f"the {kind.value} was accepted, but it stays {status}"
 
 
 @dataclass(frozen=True)
@@ -214,6 +233,7 @@ class Drift:
     unchangeable: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
+        """Whether anything is to be mended in place."""
         return bool(self.tags or self.metadata or self.security_groups is not None or self.floating_ip)
 
     def summary(self) -> str:

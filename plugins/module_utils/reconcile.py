@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -200,18 +200,19 @@ def _owner(kind: str, item: Mapping[str, Any]) -> str | None:
 class Fleet:
     """One run over some servers of a fleet."""
 
-    def __init__(self, cloud: Cloud, name: str, *, check_mode: bool = False) -> None:
+    def __init__(self, cloud: Cloud, name: str, *, check_mode: bool = False, pending: Collection[str] = ()) -> None:
         """Reads nothing yet.
 
         Args:
             cloud: the connection; its deadline is the run's.
             name: the fleet's name; nothing that does not carry it is touched.
             check_mode: decide and simulate only.
+            pending: names that are taken as existing in check mode, see `Catalogue`.
         """
         self.cloud = cloud
         self.name = name
         self.check_mode = check_mode
-        self.catalogue = Catalogue(cloud)
+        self.catalogue = Catalogue(cloud, pending if check_mode else ())
         self.watcher = Watcher(cloud)
         self.leftovers = Leftovers(cloud, name)
         self.everything: list[Server] = []

@@ -43,6 +43,13 @@ options:
     description: With O(state=absent), leave the boot volumes.
     type: bool
     default: false
+  pending:
+    description:
+      - Names of networks, security groups and key pairs that an earlier task of the same run creates. In check mode, in
+        which that task has created nothing, they are taken as existing.
+    type: list
+    elements: str
+    default: []
   timeout:
     description: Seconds that the whole module may take.
     type: int
@@ -162,6 +169,7 @@ def main() -> None:
             },
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "keep_disk": {"type": "bool", "default": False},
+            "pending": {"type": "list", "elements": "str", "default": []},
             "timeout": {"type": "int", "default": DEFAULT_TIMEOUT},
             **cloud_arguments(),
         },
@@ -173,7 +181,7 @@ def main() -> None:
     try:
         wanted = specs(servers or [])
         with connect(options, timeout=options["timeout"]) as cloud:
-            fleet = Fleet(cloud, options["fleet"], check_mode=module.check_mode)
+            fleet = Fleet(cloud, options["fleet"], check_mode=module.check_mode, pending=options["pending"])
             if options["state"] == "present":
                 outcomes = fleet.present(wanted)
             else:
