@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 # How long the gateway must have left an upstream alone before it counts as dropped, and how many answers it must have
 # given meanwhile: without the second condition a stalled gateway would pass for one that has recovered.
@@ -305,6 +306,19 @@ def recap(output: Iterable[str]) -> dict[str, int]:
             total["changed"] += int(match["changed"])
             total["failed"] += int(match["failed"]) + int(match["unreachable"])
     return total
+
+
+def kill_time(output: Iterable[str]) -> float | None:
+    """Read from the output of ``lab/lab preempt`` when it killed the server.
+
+    >>> kill_time(["preempted gpu-1 0a1b at 1970-01-01T00:01:00.500+00:00"])
+    60.5
+    """
+    for line in output:
+        words = line.split()
+        if words[:1] == ["preempted"] and len(words) == 5:
+            return datetime.fromisoformat(words[4]).timestamp()
+    return None
 
 
 def figures(

@@ -13,6 +13,7 @@ from demo.model import (
     Timeline,
     figures,
     gateway_dropped,
+    kill_time,
     known_before,
     recap,
     shortcomings,
@@ -162,6 +163,11 @@ def test_known_before() -> None:
 )
 def test_upstreams(header: str, expected: tuple[str, ...]) -> None:
     assert upstreams(header) == expected
+
+
+def test_kill_time() -> None:
+    assert kill_time(["waiting", "preempted gpu-1 0a1b at 1970-01-01T01:01:00.500+01:00"]) == 60.5
+    assert kill_time(["waiting"]) is None
 
 
 def test_recap() -> None:
