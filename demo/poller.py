@@ -28,7 +28,7 @@ class Engine(http.client.HTTPConnection):
         self.sock.connect(ENGINE)
 
 
-def get(path: str) -> Any:  # noqa: ANN401 - whatever JSON the engine sends
+def get(path: str) -> Any:
     """Ask the engine."""
     engine = Engine("localhost", timeout=5)
     try:
