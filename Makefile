@@ -40,11 +40,12 @@ $(VENV)/.complete: $(REQUIREMENTS)
 	    [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null || { \
 	        echo "$(PYTHON) cannot make virtual environments: install python3-venv (Debian: apt-get install python3-venv)" >&2; exit 1; }; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3-venv; }
-	@echo "Installing the Python environment into $(VENV) (about a minute) ..."
-	@rm -rf $(VENV)
-	@env -u VIRTUAL_ENV $(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-dev.txt 2>&1 \
-	    | { grep -v '^WARNING: Location' || true; }
+	@# In place, one at a time: what runs from the environment goes on running when a pin changes.
+	@mkdir -p $(BUILD); exec 9>$(BUILD)/venv.lock; flock 9; \
+	    [ -x $(VENV)/bin/pip ] || env -u VIRTUAL_ENV $(PYTHON) -m venv --clear $(VENV); \
+	    echo "Installing the Python environment into $(VENV) (the first time about a minute) ..."; \
+	    $(VENV)/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-dev.txt 2>&1 \
+	        | { grep -v '^WARNING: Location' || true; }
 	@$(VENV)/bin/python -m pip --disable-pip-version-check check
 	@# Collections are never loaded from byte code: leaving out their thousands of files halves the wait.
 	@$(VENV)/bin/python -m compileall -q -j 2 -x ansible_collections $(VENV)/lib || true
