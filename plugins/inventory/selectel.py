@@ -20,8 +20,8 @@ extends_documentation_fragment:
   - constructed
   - inventory_cache
 notes:
-  - 'The groups C(manager) and C(gpu_workers) (by role) exist always, even when empty. Further groups are C(status_STATUS),
-    C(zone_ZONE), and C(tier_preemptible) or C(tier_on_demand).'
+  - The groups C(manager) and C(gpu_workers) (by role) exist always, even when empty.
+  - Further groups are C(status_STATUS), C(zone_ZONE), and C(tier_preemptible) or C(tier_on_demand).
   - The group C(all) gets the variable C(fleet_name).
   - The credentials are in no variable.
 options:
@@ -125,7 +125,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """Whether the file is for this plugin, by its name."""
         return super().verify_file(path) and path.endswith(("selectel.yml", "selectel.yaml"))
 
-    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:  # noqa: ANN401
         """Fills the inventory."""
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
@@ -154,7 +154,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             raise AnsibleParserError(f"inventory plugin {self.NAME}: {error}") from error
         return [hosts.entry(server, self.get_option("preemptible_tag")) for server in found]
 
-    def _templated(self, value: Any) -> Any:
+    def _templated(self, value: Any) -> Any:  # noqa: ANN401
         """Options may be templates (for example a lookup of a password)."""
         if isinstance(value, str):
             return self.templar.template(value)
@@ -169,30 +169,29 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self.inventory.set_variable("all", "fleet_name", self._fleet())
         for group in hosts.ROLE_GROUPS.values():
             self.inventory.add_group(group)
-        strict = self.get_option("strict")
-        for name, group in hosts.repeated(servers):
+        for name, ids in hosts.repeated(servers):
             raise AnsibleParserError(
-                f"inventory plugin {self.NAME}: {len(group)} servers of the fleet '{self._fleet()}' are called '{name}': "
-                f"{', '.join(group)}. Delete the wrong ones"
+                f"inventory plugin {self.NAME}: {len(ids)} servers of the fleet '{self._fleet()}' are called '{name}': "
+                f"{', '.join(ids)}. Delete the wrong ones"
             )
         for server in servers:
-            selectel, addresses = server["selectel"], server["addresses"]
-            if not hosts.matches(selectel, self.get_option("filters") or {}):
-                continue
-            name = selectel["name"]
-            self.inventory.add_host(name)
-            self.inventory.set_variable(name, "selectel", selectel)
-            address = hosts.choose(
-                addresses,
-                self.get_option("address"),
-                self.get_option("address_network"),
-                self.get_option("address_version"),
-            )
-            if address:
-                self.inventory.set_variable(name, "ansible_host", address)
-            for group in hosts.groups(selectel):
-                self.inventory.add_child(self.inventory.add_group(self._sanitize_group_name(group)), name)
-            variables = {"selectel": selectel, "ansible_host": address} if address else {"selectel": selectel}
-            self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)
-            self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
-            self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)
+            if hosts.matches(server["selectel"], self.get_option("filters") or {}):
+                self._add(server["selectel"], server["addresses"])
+
+    def _add(self, selectel: dict[str, Any], addresses: list[dict[str, Any]]) -> None:
+        """One host with its variables and groups."""
+        name = selectel["name"]
+        self.inventory.add_host(name)
+        variables: dict[str, Any] = {"selectel": selectel}
+        kind, network = self.get_option("address"), self.get_option("address_network")
+        address = hosts.choose(addresses, kind, network, self.get_option("address_version"))
+        if address:
+            variables["ansible_host"] = address
+        for key, value in variables.items():
+            self.inventory.set_variable(name, key, value)
+        for group in hosts.groups(selectel):
+            self.inventory.add_child(self.inventory.add_group(self._sanitize_group_name(group)), name)
+        strict = self.get_option("strict")
+        self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)
+        self._add_host_to_composed_groups(self.get_option("groups"), variables, name, strict=strict)
+        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, name, strict=strict)

@@ -57,7 +57,12 @@ from ansible_collections.gpuswarm.ollama.plugins.module_utils.errors import Clou
 class LookupModule(LookupBase):
     """The lookup plugin."""
 
-    def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[dict[str, Any]]:
+    def run(
+        self,
+        terms: list[str],
+        variables: dict[str, Any] | None = None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> list[dict[str, Any]]:
         """One element: the settings of the cloud."""
         self.set_options(var_options=variables, direct=kwargs)
         if len(terms) > 1:

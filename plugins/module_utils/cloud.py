@@ -108,8 +108,8 @@ def resolve(settings: Settings) -> Any:  # noqa: ANN401  (the SDK's CloudRegion;
         ConfigError: nothing, or something contradictory, is configured.
     """
     try:
-        import openstack.config
-        from openstack import exceptions
+        import openstack.config  # noqa: PLC0415  (a third of a CPU second: only when a connection is made)
+        from openstack import exceptions  # noqa: PLC0415
     except ImportError as error:
         raise ConfigError(SDK_MISSING.format(python=sys.executable)) from error
     arguments: dict[str, Any] = {
@@ -153,7 +153,10 @@ def _config_message(settings: Settings, loader: Any, detail: str) -> str:  # noq
         with contextlib.suppress(Exception):
             names = sorted(n for n in loader.get_cloud_names() if n not in ("envvars", "defaults"))
         file = getattr(loader, "config_filename", None)
-    where = f"clouds.yaml ({file})" if file else "clouds.yaml (none was found; OS_CLIENT_CONFIG_FILE names another)"
+    damage = None if file else _damage(os.environ.get("OS_CLIENT_CONFIG_FILE"))
+    if damage:
+        return damage
+    where = f"clouds.yaml ({file})" if file else "clouds.yaml (none was found; OS_CLIENT_CONFIG_FILE can name one)"
     if named and named not in names:
         known = f"it has: {', '.join(names)}" if names else "it names no cloud"
         return f"cloud '{named}' is not in {where}; {known}. Set `cloud` (or OS_CLOUD) to one of them"
@@ -161,6 +164,22 @@ def _config_message(settings: Settings, loader: Any, detail: str) -> str:  # noq
         known = f"; it has: {', '.join(names)}" if names else ""
         return f"no cloud is named: set `cloud` (or OS_CLOUD) to a name in {where}{known}, or give `auth`"
     return f"the settings of the cloud{f' {named!r}' if named else ''} are not complete or wrong: {detail}"
+
+
+def _damage(path: str | None) -> str | None:
+    """Why the file that OS_CLIENT_CONFIG_FILE names is no use: the SDK passes over such a file in silence."""
+    if not path:
+        return None
+    try:
+        import yaml  # noqa: PLC0415  (comes with the SDK)
+
+        yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        return f"OS_CLIENT_CONFIG_FILE names {path}, which cannot be read: {error.strerror}"
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        return f"{path} is not valid YAML" + (f" (line {mark.line + 1})" if mark else "")
+    return None
 
 
 # What a clouds.yaml elsewhere needs; everything else is the SDK's own default
@@ -241,7 +260,7 @@ class TokenCache:
     def __init__(self, directory: str | None, key: str | None) -> None:
         """Args: directory as in `Settings.token_cache`; key identifies the credentials, None switches the cache off."""
         if directory is None:
-            directory = os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "gpuswarm")
+            directory = str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "gpuswarm")
         self.path: Path | None = None
         if directory and key:
             digest = hashlib.sha256(key.encode()).hexdigest()[:32]  # the key itself may not be fit for a file's name
@@ -271,9 +290,9 @@ class TokenCache:
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
                     json.dump({"auth_state": state}, file)
-                os.replace(name, self.path)
+                Path(name).replace(self.path)
             except OSError:
-                os.unlink(name)
+                Path(name).unlink()
                 raise
 
 
@@ -356,7 +375,7 @@ class Cloud:
         self.save_token()
 
     def _get_access(self) -> Any:  # noqa: ANN401
-        from keystoneauth1 import exceptions
+        from keystoneauth1 import exceptions  # noqa: PLC0415
 
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -457,7 +476,7 @@ class Cloud:
         body: Any,  # noqa: ANN401
     ) -> Answer | tuple[Failure, str, str | None]:
         """One attempt: an answer, or what went wrong."""
-        from keystoneauth1 import exceptions
+        from keystoneauth1 import exceptions  # noqa: PLC0415
 
         left = self.deadline.left()
         if left <= 0:

@@ -200,19 +200,18 @@ def from_response(doing: str, method: str, url: str, status: int, body: str, req
             "Raise that quota in the control panel or remove what is not needed."
         )
     message = f"{doing}: {said} ({where})"
-    if status == 404:
-        return GoneError(message, status, detail)
-    if status == 409:
-        return ConflictError(message, status, detail)
-    if status == 401:
-        return AuthError(f"{message}. The token was refused twice; check that the user is enabled.")
-    if status == 403:
-        return ApiError(f"{message}. The user needs the role 'member' in this project.", status, detail)
-    if status == 406:
-        return ApiError(f"{message}. Set `compute_microversion` to what this cloud supports.", status, detail)
     if is_no_capacity(detail) or (status == 400 and "availability zone" in detail and "not available" in detail):
         return NoCapacityError(message)
-    return ApiError(message, status, detail)
+    if status == 401:
+        return AuthError(f"{message}. The token was refused twice; check that the user is enabled.")
+    kind = {404: GoneError, 409: ConflictError}.get(status, ApiError)
+    return kind(message + _ADVICE.get(status, ""), status, detail)
+
+
+_ADVICE = {
+    403: ". The user needs the role 'member' in this project.",
+    406: ". Set `compute_microversion` to what this cloud supports.",
+}
 
 
 def unknown(what: str, wanted: str, existing: Iterable[str], option: str, where: str = "") -> str:

@@ -108,9 +108,7 @@ def decide(server: Server | None, spec: Spec, now: datetime) -> Action:
     if server is None:
         return Action(Kind.CREATE, "there is no such server")
     if server.task_state:
-        return Action(
-            Kind.WAIT, f"{server.status}, Nova is at work on it ({server.task_state}){_since(server, now)}"
-        )
+        return Action(Kind.WAIT, f"{server.status}, Nova is at work on it ({server.task_state}){_since(server, now)}")
     if server.status in TRANSITIONAL:
         return Action(Kind.WAIT, f"{server.status}{_since(server, now)}")
     return _BY_STATUS.get(server.status) or _at_rest(server, spec, now)
@@ -173,19 +171,15 @@ def judge(kind: Kind, seen: Sequence[Seen]) -> tuple[Verdict, str]:
     last = seen[-1].server
     if last is None or last.status == "DELETED":
         return Verdict.GONE, "it is gone"
-    if last.task_state:
-        return Verdict.WAIT, f"{last.status}/{last.task_state}"
+    if last.task_state or (last.status in TRANSITIONAL and kind is not Kind.DELETE):
+        return Verdict.WAIT, last.status + (f"/{last.task_state}" if last.task_state else "")
     if kind is Kind.DELETE:
         return _judge_delete(last, seen[-1].at)
-    if last.status == "ACTIVE":
-        return Verdict.DONE, last.status
-    if last.status in TRANSITIONAL:
-        return Verdict.WAIT, last.status
     if last.status == "ERROR":
         return _judge_error(kind, last.fault or NO_FAULT)
     if last.status in STARTS_FROM.get(kind, frozenset()):
         return _judge_standstill(kind, last.status, seen)
-    return Verdict.SETTLED, last.status
+    return (Verdict.DONE if last.status == "ACTIVE" else Verdict.SETTLED), last.status
 
 
 def _judge_delete(last: Server, at: float) -> tuple[Verdict, str]:
@@ -197,9 +191,10 @@ def _judge_delete(last: Server, at: float) -> tuple[Verdict, str]:
 
 
 def _judge_error(kind: Kind, fault: str) -> tuple[Verdict, str]:
-    if kind is Kind.WAIT:
-        return Verdict.SETTLED, fault
-    return (Verdict.NO_CAPACITY if is_no_capacity(fault) else Verdict.FAILED), fault
+    """A failed create is the end of it; after anything else, ERROR is where the next decision starts."""
+    if kind is not Kind.WAIT and is_no_capacity(fault):
+        return Verdict.NO_CAPACITY, fault
+    return (Verdict.FAILED if kind is Kind.CREATE else Verdict.SETTLED), fault
 
 
 def _judge_standstill(kind: Kind, status: str, seen: Sequence[Seen]) -> tuple[Verdict, str]:

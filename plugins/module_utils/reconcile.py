@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from .catalogue import Catalogue, Resolved
@@ -264,15 +264,16 @@ class Fleet:
             ids = ", ".join(f"{s.id} ({s.status})" for s in found)
             job.outcome.action = Kind.REPORT
             job.outcome.error = AmbiguousError(
-                f"{len(found)} servers of the fleet '{self.name}' are called '{spec.name}': {ids}. Delete the wrong ones"
+                f"{len(found)} servers of the fleet '{self.name}' are called '{spec.name}': {ids}. "
+                "Delete the wrong ones"
             )
             job.outcome.reason = "ambiguous"
         elif not found:
             strangers = [s.id for s in self.everything if s.name == spec.name]
             if strangers:
                 job.outcome.warnings.append(
-                    f"there is a server called '{spec.name}' that does not belong to the fleet '{self.name}' and is left "
-                    f"alone: {', '.join(strangers)}"
+                    f"there is a server called '{spec.name}' that does not belong to the fleet '{self.name}' and is "
+                    f"left alone: {', '.join(strangers)}"
                 )
         return job
 
@@ -283,7 +284,7 @@ class Fleet:
         except ApiError:
             return  # a cloud that does not let a member ask has none to restore
         for job in jobs:
-            found = [s for s in deleted if s.name == job.spec.name and s.status in ("SOFT_DELETED", "SOFT_DELETE")]
+            found = [s for s in deleted if s.name == job.spec.name and s.status == "SOFT_DELETED"]
             if found:
                 job.server = job.outcome.before = max(found, key=lambda s: s.updated_at)
 
@@ -307,8 +308,8 @@ class Fleet:
         if len(calls) == 1:
             calls[0]()
             return
-        busy = [call for call, job in zip(calls, jobs) if job.busy()]
-        for call, job in zip(calls, jobs):
+        busy = [call for call, job in zip(calls, jobs, strict=True) if job.busy()]
+        for call, job in zip(calls, jobs, strict=True):
             if not job.busy():
                 call()
         if busy:
@@ -331,7 +332,7 @@ class Job:
 
     def action(self) -> Action:
         """What the server needs now."""
-        return decide(self.server, self.spec, datetime.now(timezone.utc))
+        return decide(self.server, self.spec, datetime.now(UTC))
 
     def busy(self) -> bool:
         """Whether it takes API calls that are worth a thread."""
@@ -400,11 +401,15 @@ class Job:
         if self.server is not None:
             self._mend(self.server)
 
+    def _existing(self) -> Server:
+        if self.server is None:
+            raise StateError(f"{self.spec.name}: the server vanished")
+        return self.server
+
     def _act(self, kind: Kind) -> None:
         """Requests a single action and waits for what it comes to."""
-        assert self.server is not None
         try:
-            request_id = self.cloud.act(self.server, REQUEST[kind])
+            request_id = self.cloud.act(self._existing(), REQUEST[kind])
         except ConflictError:
             self._reread()  # somebody else is acting on it: decide again from what is true now
             time.sleep(FIRST_POLL)
@@ -431,8 +436,7 @@ class Job:
         Raises:
             NoCapacityError, StateError, TimedOutError: it does not get where it was sent.
         """
-        assert self.server is not None
-        server_id, started = self.server.id, time.monotonic()
+        server_id, started = self._existing().id, time.monotonic()
         seen: list[Seen] = []
         with self.fleet.watcher.waiting():
             for delay in delays():
@@ -453,8 +457,7 @@ class Job:
                     )
         if verdict is Verdict.NO_CAPACITY:
             raise NoCapacityError(
-                f"{self.spec.name}: no capacity for {self.spec.flavor or self.server and self.server.flavor} in "
-                f"{self.spec.availability_zone}: {reason}"
+                f"{self.spec.name}: no capacity for {self.spec.flavor} in {self.spec.availability_zone}: {reason}"
             )
         if verdict is Verdict.FAILED:
             raise StateError(f"{self.spec.name}: {kind.value} failed: {reason}")
@@ -518,8 +521,8 @@ class Job:
         if found is not None:
             if found.get("network_id") != want.network_id:
                 raise StateError(
-                    f"{name}: its port {found['id']} is in another network than '{self.spec.network}'; delete that port, "
-                    "or set `network` back"
+                    f"{name}: its port {found['id']} is in another network than '{self.spec.network}'; "
+                    "delete that port, or set `network` back"
                 )
             return found
         body: dict[str, Any] = {
@@ -610,8 +613,8 @@ class Job:
             if status.startswith("error"):
                 raise StateError(
                     f"{self.spec.name}: the volume {volume_id} is in the status '{status}': Cinder could not make it. "
-                    f"Check that the volume type '{self.spec.volume_type}' exists in the zone {self.spec.volume_zone}, and "
-                    "the storage quota; the next run replaces it"
+                    f"Check that the volume type '{self.spec.volume_type}' exists in the zone {self.spec.volume_zone}, "
+                    "and the storage quota; the next run replaces it"
                 )
             return None if status == "available" else status
 
@@ -640,8 +643,8 @@ class Job:
         holder = self._await(lambda: self._port_holder(port_id), RELEASE)
         if holder is not None:
             raise StateError(
-                f"{self.spec.name}: its port {port_id} is in use by {holder}, which does not carry the name of the fleet "
-                f"'{self.fleet.name}'; free the port or delete that server"
+                f"{self.spec.name}: its port {port_id} is in use by {holder}, which does not carry the name of the "
+                f"fleet '{self.fleet.name}'; free the port or delete that server"
             )
 
     def _port_holder(self, port_id: str) -> str | None:
@@ -755,7 +758,7 @@ class Job:
         port = only(self.fleet.leftovers.of("port", server.name), "port", server.name, self.fleet.name)
         if port is None:
             raise StateError(
-                f"{server.name}: no port carries the name of the fleet '{self.fleet.name}' and of this server"
+                f"{server.name}: no port carries the names of the fleet '{self.fleet.name}' and of this server"
             )
         return str(port["id"])
 
@@ -790,14 +793,12 @@ class Job:
 
     def _delete_server(self) -> None:
         """Deletes the server and waits until it is gone; one that waits to be reclaimed is deleted for good."""
-        assert self.server is not None
         self.outcome.changed = True
-        self.cloud.delete_server(self.server)
+        self.cloud.delete_server(self._existing())
         for _force in range(2):
             if self._wait(Kind.DELETE) is Verdict.GONE:
                 return
-            assert self.server is not None
-            self.cloud.delete_server(self.server, force=True)
+            self.cloud.delete_server(self._existing(), force=True)
         self._wait(Kind.DELETE)
 
     def _delete_volume(self, volume_id: str) -> None:

@@ -6,7 +6,8 @@ Everything in which Selectel differs from other OpenStack clouds is named here:
 * an interruptible server is an ordinary one that was created with the tag `preemptible`;
 * after its at most 24 hours it is SHELVED or SHELVED_OFFLOADED, which the control panel and some clients call EXPIRED.
 
-(Selectel's documentation, "Cloud servers", "Preemptible cloud server".) Both are configuration (`preemptible_tag`) or harmless elsewhere (no other cloud has the status EXPIRED).
+(Selectel's documentation, "Cloud servers", "Preemptible cloud server".) The tag is configuration
+(`preemptible_tag`), and no other cloud has a status EXPIRED, so neither harms elsewhere.
 """
 
 from __future__ import annotations
@@ -119,6 +120,9 @@ class Address:
     floating: bool
 
 
+_STATUS = {"SOFT_DELETE": "SOFT_DELETED"}  # some versions and clients spell it as the vm_state
+
+
 @dataclass(frozen=True)
 class Server:
     """One view of a Nova server."""
@@ -159,7 +163,7 @@ class Server:
         return cls(
             id=str(data["id"]),
             name=str(data.get("name") or ""),
-            status=str(data.get("status") or "UNKNOWN").upper(),
+            status=_STATUS.get(status := str(data.get("status") or "UNKNOWN").upper(), status),
             task_state=data.get("OS-EXT-STS:task_state") or None,
             # Nova forgets the zone of a server that is on no host
             availability_zone=str(data.get("OS-EXT-AZ:availability_zone") or metadata.get(ZONE, "")),

@@ -178,7 +178,21 @@ error_kind:
   type: str
   returned: on failure
   sample: no_capacity
-  choices: [config, auth, unreachable, preflight, ambiguous, no_capacity, quota, timeout, state, api, conflict, gone, lost_answer, error]
+  choices:
+    - config
+    - auth
+    - unreachable
+    - preflight
+    - ambiguous
+    - no_capacity
+    - quota
+    - timeout
+    - state
+    - api
+    - conflict
+    - gone
+    - lost_answer
+    - error
 api_calls:
   description: How many requests were sent to the cloud's APIs.
   type: int

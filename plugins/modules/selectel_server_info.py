@@ -47,7 +47,9 @@ EXAMPLES = r"""
 
 - name: Names of the servers that the cloud has taken away
   ansible.builtin.debug:
-    msg: "{{ found.servers | selectattr('status', 'in', ['SHELVED', 'SHELVED_OFFLOADED', 'EXPIRED']) | map(attribute='name') }}"
+    msg: "{{ found.servers | selectattr('status', 'in', shelved) | map(attribute='name') }}"
+  vars:
+    shelved: [SHELVED, SHELVED_OFFLOADED, EXPIRED]
 """
 
 RETURN = r"""
