@@ -104,7 +104,7 @@ integration: lab-up ## Integration tests against the lab
 
 .PHONY: molecule
 molecule: lab-up ## Molecule scenarios: the cluster built, preempted, healed
-	@molecule test --all
+	@COLUMNS=160 molecule test --all --no-command-borders
 
 .PHONY: lab-up
 lab-up: venv
