@@ -28,10 +28,15 @@ def _files(path: Path) -> Iterable[Path]:
     return [path]
 
 
-def cached(cache: Path, name: str, key: str, make: Callable[[Path], None], *, in_place: bool = False) -> tuple[Path, bool]:
+def cached(
+    cache: Path, name: str, key: str, make: Callable[[Path], None], *, in_place: bool = False
+) -> tuple[Path, bool]:
     """Path of ``<cache>/<name>-<key>``, made if it is not there; older versions of ``name`` are removed then.
 
     Args:
+        cache: directory of the cache.
+        name: what it is.
+        key: hash of what it is made from.
         make: writes the thing (a file or a directory) at the path it is given.
         in_place: build it under its final path, for things that hold their own path (virtual environments);
             a marker file tells whole ones from those whose making was interrupted. Otherwise it is made under

@@ -16,7 +16,9 @@ def render(sections: Sections) -> str:
     lines: list[str] = []
     for section, options in sections.items():
         lines.append(f"[{section}]")
-        lines += [f"{name} = {str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()]
+        lines += [
+            f"{name} = {str(value).lower() if isinstance(value, bool) else value}" for name, value in options.items()
+        ]
         lines.append("")
     return "\n".join(lines)
 
@@ -36,6 +38,7 @@ class Configuration:
         self.files = lab.cloud
 
     def database(self, name: str) -> str:
+        """URL of one of the SQLite databases."""
         return f"sqlite:///{self.files}/db/{name}.db?timeout=60"
 
     def _database(self, name: str) -> dict[str, object]:
@@ -62,6 +65,7 @@ class Configuration:
         }
 
     def keystone(self) -> Sections:
+        """Content of Keystone's configuration file."""
         return {
             "DEFAULT": {"log_file": self.lab.logs / "keystone.log", "public_endpoint": self.lab.url("keystone")[:-3]},
             "database": self._database("keystone"),
@@ -73,6 +77,7 @@ class Configuration:
         }
 
     def placement(self) -> Sections:
+        """Content of Placement's configuration file."""
         common = self._common("placement")
         return {
             "DEFAULT": {"log_file": self.lab.logs / "placement.log"},
@@ -82,6 +87,7 @@ class Configuration:
         }
 
     def glance(self) -> Sections:
+        """Content of Glance's configuration file."""
         common = self._common("glance")
         data = self.files / "lib/glance"
         return {
@@ -103,6 +109,7 @@ class Configuration:
         }
 
     def neutron(self) -> Sections:
+        """Content of Neutron's configuration file."""
         common = self._common("neutron")
         return {
             **common,
@@ -132,6 +139,7 @@ class Configuration:
         }
 
     def nova(self) -> Sections:
+        """Content of Nova's configuration file."""
         common = self._common("nova")
         return {
             **common,
@@ -172,6 +180,7 @@ class Configuration:
         }
 
     def cinder(self) -> Sections:
+        """Content of Cinder's configuration file."""
         common = self._common("cinder")
         backends: dict[str, dict[str, object]] = {
             zone: {
@@ -195,6 +204,9 @@ class Configuration:
                 "storage_availability_zone": model.ZONES[0],
                 "default_availability_zone": model.ZONES[0],
                 "scheduler_driver_init_wait_time": 1,
+                # Several Cinder services in one process: only the last one's heartbeat goes on. All of them live or
+                # die with the process, so none is ever taken for dead.
+                "service_down_time": 10**8,
                 "glance_api_servers": self.lab.url("glance"),
                 "rootwrap_config": self.venv / "etc/cinder/rootwrap.conf",
                 "quota_volumes": 200,
@@ -247,7 +259,9 @@ class Configuration:
 
 def clouds_yaml(lab: model.Lab, cloud: str, auth: Mapping[str, str]) -> str:
     """A clouds.yaml with one cloud."""
-    lines = [f"clouds:\n  {cloud}:\n    region_name: {model.REGION}\n    interface: public\n    identity_api_version: 3"]
+    lines = [
+        f"clouds:\n  {cloud}:\n    region_name: {model.REGION}\n    interface: public\n    identity_api_version: 3"
+    ]
     lines.append(f"    auth:\n      auth_url: {lab.url('keystone')}")
     lines += [f'      {name}: "{value}"' for name, value in auth.items()]
     return "\n".join(lines) + "\n"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import shutil
-import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from . import model
@@ -16,11 +14,13 @@ from .processes import Daemon
 from .steps import StepLog, capture
 
 CAP_SYS_RESOURCE = 24
+IPTABLES = ("iptables", "ip6tables")
+BRIDGES = (model.DOCKER_NETWORK, "docker0", "docker_gwbridge")
+IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 POLICY = Path("/usr/sbin/policy-rc.d")
 
-# command or path that shows that it is there -> Debian package
+# Command or path that shows that it is there -> Debian package.
 PACKAGES = {
-    "dockerd": "docker.io",
     "docker": "docker.io",
     "docker-registry": "docker-registry",
     "mmdebstrap": "mmdebstrap",
@@ -33,6 +33,9 @@ PACKAGES = {
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     "/usr/include/stdlib.h": "libc6-dev",
 }
+
+
+ENGINE_PACKAGES = {"dockerd": "docker.io"}
 
 
 def missing_packages(needed: dict[str, str]) -> list[str]:
@@ -69,6 +72,7 @@ class Engine:
         self.lab = lab
         self.daemon = Daemon("dockerd", lab.run, lab.logs)
         self.data = lab.state / "docker"
+        self.before = lab.run / "host-network.json"
 
     def answers(self) -> bool:
         """Whether an engine answers (ours or the machine's)."""
@@ -78,6 +82,8 @@ class Engine:
         """Make sure that an engine answers, and that the lab's network is there."""
         if not self.answers():
             log.write("no engine answers: starting dockerd")
+            if not self.before.exists():
+                self._remember_host_network()
             # The log level keeps a log line per container event out of the way of the ones that matter.
             self.daemon.start(
                 ["dockerd", "--data-root", self.data, "--pidfile", self.lab.run / "dockerd.engine.pid",
@@ -119,23 +125,38 @@ class Engine:
     def remove_all(self) -> None:
         """Remove every trace: the engine itself if the lab started it, else what the lab put into it."""
         own = self.daemon.pid is not None
-        if own or self.answers():
-            if not own:
-                self.remove_servers()
-                images = capture("docker", "images", "--filter", f"reference={model.PREFIX}/*",
-                                 "--format", "{{.Repository}}:{{.Tag}}")  # fmt: skip
-                if images:
-                    capture("docker", "rmi", "-f", *images.split(), timeout=300)
-                capture("docker", "network", "rm", model.DOCKER_NETWORK, check=False)
-            else:
-                # Killed first: an orderly stop would wait for every server's own shutdown.
-                if ids := self.servers():
-                    capture("docker", "rm", "-f", "-v", *ids, timeout=300, check=False)
-                capture("docker", "network", "rm", model.DOCKER_NETWORK, check=False)
+        if own:
+            # Killed first: an orderly stop would wait for every server's own shutdown.
+            if ids := self.servers():
+                capture("docker", "rm", "-f", "-v", *ids, timeout=300, check=False)
+            capture("docker", "network", "rm", model.DOCKER_NETWORK, check=False)
+        elif self.answers():
+            self.remove_servers()
+            listed = ["docker", "images", "--filter", f"reference={model.PREFIX}/*"]
+            if images := capture(*listed, "--format", "{{.Repository}}:{{.Tag}}"):
+                capture("docker", "rmi", "-f", *images.split(), timeout=300)
+            capture("docker", "network", "rm", model.DOCKER_NETWORK, check=False)
         self.daemon.stop()
         _unmount_below(self.data)
-        if own:
-            capture("ip", "link", "delete", "docker0", check=False)
+        if self.before.exists():
+            self._restore_host_network()
+
+    def _remember_host_network(self) -> None:
+        """Note what a Docker engine changes on the host and does not change back."""
+        policies = {tool: forward_policy(capture(f"{tool}-save", check=False)) for tool in IPTABLES}
+        self.before.parent.mkdir(parents=True, exist_ok=True)
+        self.before.write_text(json.dumps({"ip_forward": IP_FORWARD.read_text().strip(), "policies": policies}))
+
+    def _restore_host_network(self) -> None:
+        for bridge in BRIDGES:
+            capture("ip", "link", "delete", bridge, check=False)
+        before = json.loads(self.before.read_text())
+        for tool in IPTABLES:
+            if rules := capture(f"{tool}-save", check=False):
+                rest = without_docker(rules, before["policies"][tool]) + "\n"
+                capture(f"{tool}-restore", stdin=rest.encode())
+        IP_FORWARD.write_text(before["ip_forward"])
+        self.before.unlink()
 
     def container_options(self) -> list[str]:
         """Arguments of ``docker create`` that let a container be a server (systemd, and a Docker of its own)."""
@@ -151,7 +172,7 @@ def may_be_privileged(status: str | None = None) -> bool:
     """
     text = Path("/proc/self/status").read_text() if status is None else status
     found = re.search(r"^CapBnd:\s*([0-9a-f]+)", text, re.MULTILINE)
-    return bool(found) and bool(int(found.group(1), 16) >> CAP_SYS_RESOURCE & 1)
+    return found is not None and bool(int(found.group(1), 16) >> CAP_SYS_RESOURCE & 1)
 
 
 def container_options(cgroup_version: str, privileged: bool) -> list[str]:
@@ -161,7 +182,7 @@ def container_options(cgroup_version: str, privileged: bool) -> list[str]:
         cgroup_version: "1" or "2", as the engine tells.
         privileged: whether ``--privileged`` works here; without it the same rights are listed one by one.
     """
-    options = ["--stop-signal", "SIGRTMIN+3", "--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp"]
+    options = ["--stop-signal", "SIGRTMIN+3", "--tmpfs", "/run", "--tmpfs", "/run/lock", "--tmpfs", "/tmp"]  # noqa: S108 (the server's)
     if privileged:
         options += ["--privileged"]
     else:
@@ -175,24 +196,32 @@ def container_options(cgroup_version: str, privileged: bool) -> list[str]:
     return options
 
 
+def forward_policy(rules: str) -> str:
+    """Policy of the chain FORWARD, out of what ``iptables-save`` prints; ACCEPT if there is none yet."""
+    found = re.search(r"^:FORWARD (\w+)", rules.partition("*filter")[2], re.MULTILINE)
+    return found.group(1) if found else "ACCEPT"
+
+
+def without_docker(rules: str, policy: str) -> str:
+    """What ``iptables-save`` printed, without the rules and chains of a Docker engine.
+
+    Args:
+        rules: of every table.
+        policy: of the filter table's chain FORWARD, which the engine sets to DROP.
+    """
+    lines: list[str] = []
+    table = ""
+    for line in rules.splitlines():
+        if line.startswith("*"):
+            table = line[1:]
+        if "DOCKER" in line or any(re.search(rf"\b{bridge}\b", line) for bridge in BRIDGES):
+            continue
+        lines.append(re.sub(r"^(:FORWARD) \w+", rf"\1 {policy}", line) if table == "filter" else line)
+    return "\n".join(lines)
+
+
 def _unmount_below(directory: Path) -> None:
     """Detach mounts that a killed engine left behind, so that its directory can be removed."""
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in sorted((m for m in mounts if m.startswith(f"{directory}/")), reverse=True):
         capture("umount", "-l", mount, check=False)
-
-
-def build_context(files: dict[str, bytes | str], source: Path) -> Path:
-    """Temporary directory with a copy of ``source`` and more files, for ``docker build``."""
-    target = Path(tempfile.mkdtemp(prefix="gpuswarm-lab-", dir=os.environ.get("TMPDIR")))
-    shutil.copytree(source, target, dirs_exist_ok=True)
-    for name, content in files.items():
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return target
-
-
-def commands(words: Sequence[str]) -> str:
-    """Words of a shell command, for messages."""
-    return " ".join(words)

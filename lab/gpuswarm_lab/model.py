@@ -77,6 +77,7 @@ class Lab:
 
     @property
     def name(self) -> str:
+        """Name of the state directory."""
         return "lab-fake" if self.fake else "lab"
 
     @property
@@ -97,6 +98,7 @@ class Lab:
 
     @property
     def registry(self) -> str:
+        """Address of the image registry, as it stands in image names."""
         return f"{self.address}:{REGISTRY_PORT}"
 
     @property
@@ -111,6 +113,7 @@ class Lab:
 
     @property
     def logs(self) -> Path:
+        """Logs of services and of the steps of commands."""
         return self.state / "log"
 
     @property
@@ -124,6 +127,11 @@ class Lab:
         return self.state / "pristine"
 
     @property
+    def venv(self) -> Path:
+        """Link to the virtual environment with the OpenStack services."""
+        return self.state / "venv"
+
+    @property
     def run(self) -> Path:
         """Pid files."""
         return self.state / "run"
@@ -135,16 +143,20 @@ class Lab:
 
     @property
     def admin_clouds(self) -> Path:
+        """The cloud's admin's clouds.yaml."""
         return self.state / "admin-clouds.yaml"
 
     @property
     def member_clouds(self) -> Path:
+        """The ordinary member's clouds.yaml."""
         return self.state / "clouds.yaml"
 
     @property
     def ssh_key(self) -> Path:
+        """The operator's private SSH key."""
         return self.state / "id_ed25519"
 
     @property
     def env_file(self) -> Path:
+        """Shell file with the variables that clients need."""
         return self.state / "env.sh"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 
@@ -43,7 +44,9 @@ class Daemon:
             return None
         return int(pid) if start_time(int(pid)) == started else None
 
-    def start(self, command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+    def start(
+        self, command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
         """Start it in a session of its own, output appended to its log."""
         for directory in (self.pid_file.parent, self.log.parent):
             directory.mkdir(parents=True, exist_ok=True)
@@ -82,16 +85,13 @@ class Daemon:
         return "\n".join([f"    end of {self.log}:", *("    | " + line for line in text)])
 
 
-def _signal(send: object, pid: int, number: int) -> None:
-    try:
-        send(pid, number)  # type: ignore[operator]
-    except ProcessLookupError:
-        pass
+def _signal(send: Callable[[int, int], None], pid: int, number: int) -> None:
+    """Send a signal to a process or group, which may be gone by now."""
+    with contextlib.suppress(ProcessLookupError):
+        send(pid, number)
 
 
 def _reap(pid: int) -> None:
     """Collect a child of this very command; others are init's."""
-    try:
+    with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass

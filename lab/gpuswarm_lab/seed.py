@@ -72,12 +72,13 @@ def seed_images(api: Api) -> None:
         api.put("glance", path, docker_image.encode(), content_type="application/octet-stream")
 
 
-def seed_volumes(api: Api, admin_project: str) -> None:
+def seed_volumes(api: Api) -> None:
     """One volume type per zone, which refuses to be used in another one."""
+    project = api.get("keystone", "/projects?name=admin")["projects"][0]["id"]
     for zone in model.ZONES:
         specs = {"volume_backend_name": zone, "RESKEY:availability_zones": zone}
         body: dict[str, Any] = {"name": model.volume_type(zone), "extra_specs": specs}
-        api.post("cinder", f"/{admin_project}/types", {"volume_type": body})
+        api.post("cinder", f"/{project}/types", {"volume_type": body})
 
 
 def seed_network(api: Api, project: str) -> None:

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class Cloud:
 
     @property
     def admin_auth(self) -> dict[str, str]:
+        """How the cloud's admin logs in."""
         return {
             "username": "admin",
             "password": self._password("admin-password"),
@@ -70,6 +72,7 @@ class Cloud:
 
     @property
     def member_auth(self) -> dict[str, str]:
+        """How the ordinary member logs in."""
         return {
             "username": model.USER,
             "password": self._password("member-password"),
@@ -80,10 +83,11 @@ class Cloud:
 
     @property
     def initialised(self) -> bool:
+        """Whether the cloud has been filled once, wholly."""
         return self.lab.pristine.is_dir()
 
-    def initialise(self, log: StepLog) -> str:
-        """Configuration, empty databases, Keystone's first user."""
+    def initialise(self, log: StepLog) -> bool:
+        """Configuration, empty databases, Keystone's first user; true if the tables had to be made."""
         lab = self.lab
         self.stop()
         shutil.rmtree(lab.cloud, ignore_errors=True)
@@ -94,20 +98,26 @@ class Cloud:
         self.configuration.write()
         for name in ("fernet", "credential"):
             for number in (0, 1):  # the staged key and the primary one
-                write_private(lab.cloud / name / str(number), base64.urlsafe_b64encode(secrets.token_bytes(32)).decode())
+                write_private(
+                    lab.cloud / name / str(number), base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+                )
         # Nova's tables hold the paths of its databases.
         key = digest(OPENSTACK / "constraints.txt", OPENSTACK / "neutron_schema.py", str(lab.cloud))
         schema, made = cached(lab.cache, f"schema-{lab.name}", key, lambda target: self._make_schema(target, log))
         if not made:
             copy_databases(schema, lab.cloud / "db")
-        urls = [word for kind in ("public", "internal", "admin") for word in (f"--bootstrap-{kind}-url", lab.url("keystone"))]
+        urls = [
+            word
+            for kind in ("public", "internal", "admin")
+            for word in (f"--bootstrap-{kind}-url", lab.url("keystone"))
+        ]
         # The password goes by environment: what is in a command line, everybody on the machine can read.
         self._manage(log, "keystone-manage", "keystone/keystone.conf", "bootstrap",
                      "--bootstrap-region-id", model.REGION, *urls,
                      extra={"OS_BOOTSTRAP_PASSWORD": self._password("admin-password")})  # fmt: skip
         write_private(lab.admin_clouds, clouds_yaml(lab, "lab-admin", self.admin_auth))
         write_private(lab.member_clouds, clouds_yaml(lab, "lab", self.member_auth))
-        return "made" if made else "from the cache"
+        return made
 
     def _manage(self, log: StepLog, tool: str, config: str, *words: str, extra: dict[str, str] | None = None) -> None:
         """Run a service's management command."""
@@ -143,10 +153,12 @@ class Cloud:
 
     # Start and stop
 
-    def start(self, log: StepLog, names: tuple[str, ...] = model.SERVICES, options: list[str] | None = None) -> None:
+    def start(self, log: StepLog, names: Sequence[str] = model.SERVICES, options: list[str] | None = None) -> None:
         """Start the services that do not run, and wait until they answer.
 
         Args:
+            log: of the calling step.
+            names: the services.
             options: arguments of ``docker create`` for servers, for the Nova driver.
         """
         env = {**self.configuration.environment(), "LAB_CONTAINER_OPTIONS": json.dumps(options or [])}
@@ -204,6 +216,17 @@ class Cloud:
             shutil.rmtree(self.lab.cloud / name, ignore_errors=True)
         copy_databases(self.lab.pristine / "db", self.lab.cloud / "db")
         shutil.copytree(self.lab.pristine / "lib", self.lab.cloud / "lib")
+
+
+def existing_cloud(lab: model.Lab) -> Cloud:
+    """The cloud of a lab that has been raised.
+
+    Raises:
+        LabError: there is none.
+    """
+    if not lab.venv.is_symlink():
+        raise LabError(f"there is no lab; raise it with `lab/lab {'--fake ' if lab.fake else ''}up`")
+    return Cloud(lab, lab.venv.resolve())
 
 
 def copy_databases(source: Path, target: Path) -> None:

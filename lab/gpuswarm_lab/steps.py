@@ -40,6 +40,7 @@ class StepLog:
         path.write_text("")
 
     def write(self, text: str) -> None:
+        """Append a line."""
         with self.path.open("a") as log:
             log.write(text + "\n")
 
@@ -54,7 +55,10 @@ class StepLog:
         """Run a command to its end.
 
         Args:
+            command: the program and its arguments.
             env: variables added to the environment.
+            cwd: directory to run it in.
+            stdin: what it reads (default: nothing).
             timeout: seconds after which the command is killed.
 
         Raises:
@@ -143,7 +147,9 @@ def run_steps(steps: Sequence[Step], logs: Path, progress: Progress) -> None:
                 try:
                     remark = future.result()
                 except LabError as error:
-                    failures.append(f"{step.name}: {error}" + (f"\n    What to do: {step.advice}" if step.advice else ""))
+                    failures.append(
+                        f"{step.name}: {error}" + (f"\n    What to do: {step.advice}" if step.advice else "")
+                    )
                     progress.say(f"{step.name}: FAILED")
                     if running:
                         progress.say("waiting for what is running: " + ", ".join(s.name for s, _ in running.values()))

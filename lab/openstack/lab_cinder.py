@@ -33,7 +33,9 @@ class LabVolumeDriver(driver.VolumeDriver):
         if not os.environ.get("LAB_FAKE"):
             remove_disk(volume.id)
 
-    def clone_image(self, context: Any, volume: Any, location: Any, meta: Any, service: Any) -> tuple[dict[str, Any], bool]:
+    def clone_image(
+        self, context: Any, volume: Any, location: Any, meta: Any, service: Any
+    ) -> tuple[dict[str, Any], bool]:
         return {}, True  # "cloned": so that nothing calls qemu-img
 
     def copy_volume_to_image(self, context: Any, volume: Any, image_service: Any, image_meta: Any) -> None:

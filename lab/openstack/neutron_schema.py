@@ -6,10 +6,9 @@ starts with; they are added here too.
 
 from __future__ import annotations
 
-import glob
 import importlib.util
-import os
 import sys
+from pathlib import Path
 
 sys.argv = ["neutron"]  # the service parses the command line as its own
 
@@ -27,9 +26,10 @@ RULES_SCRIPT = "alembic_migrations/versions/*/expand/c33da356b165_*.py"
 engine = db_api.get_writer_session().get_bind()
 metadata = head.get_metadata()
 metadata.create_all(engine)
-(path,) = glob.glob(os.path.join(os.path.dirname(migration.__file__), RULES_SCRIPT))
+(path,) = Path(migration.__file__).parent.glob(RULES_SCRIPT)
 spec = importlib.util.spec_from_file_location("default_rules", path)
-assert spec is not None and spec.loader is not None
+if spec is None or spec.loader is None:
+    raise SystemExit(f"{path} cannot be imported")
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
 with engine.begin() as connection:

@@ -10,13 +10,14 @@ import importlib
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import sqlite_locks  # noqa: F401 (first: it patches what the services import)
 import waitress
 
 NAME, PORT = sys.argv[1], int(sys.argv[2])
-HERE = os.path.dirname(os.path.abspath(__file__))
+HERE = Path(__file__).resolve().parent
 SERVICES: list[Any] = []  # keeps the back-end services alive
 PLAIN = {
     "keystone": "keystone.wsgi.api",
@@ -29,7 +30,7 @@ PLAIN = {
 def nova() -> Any:
     import nova.virt.node
 
-    nova.virt.__path__.append(os.path.join(HERE, "nova_virt"))  # lets compute_driver find ours
+    nova.virt.__path__.append(str(HERE / "nova_virt"))  # lets compute_driver find ours
     # Parses nova.conf and sets up messaging; and forbids eventlet, so it comes before what would import that.
     from nova.wsgi import osapi_compute
 
@@ -54,8 +55,10 @@ def nova() -> Any:
         ("nova-conductor", conductor.RPC_TOPIC, None, conf.host),
         ("nova-scheduler", scheduler.RPC_TOPIC, None, conf.host),
     ]
-    for zone in os.environ["LAB_ZONES"].split(","):
-        plan.append(("nova-compute", compute.RPC_TOPIC, compute.RPC_TOPIC_ALT, f"compute-{zone}"))
+    plan += [
+        ("nova-compute", compute.RPC_TOPIC, compute.RPC_TOPIC_ALT, f"compute-{zone}")
+        for zone in os.environ["LAB_ZONES"].split(",")
+    ]
     for binary, topic, alternative, host in plan:
         backend = service.Service.create(binary=binary, topic=topic, topic_alt=alternative, host=host)
         backend.start()
@@ -66,7 +69,7 @@ def nova() -> Any:
 
 def cinder() -> Any:
     # Cinder has no variable that names the directory of its configuration.
-    sys.argv += ["--config-file", os.path.join(os.environ["OS_CINDER_CONFIG_DIR"], "cinder.conf")]
+    sys.argv += ["--config-file", str(Path(os.environ["OS_CINDER_CONFIG_DIR"]) / "cinder.conf")]
     from cinder import monkey_patch
 
     monkey_patch.patch(backend="threading")
@@ -98,7 +101,7 @@ def application() -> Any:
 
 try:
     app = application()
-except BaseException:
+except BaseException:  # noqa: BLE001 (whatever it was, it must be seen)
     traceback.print_exc()
     os._exit(1)  # threads of half-started services would keep the process alive
 waitress.serve(app, host=os.environ["LAB_ADDRESS"], port=PORT, threads=8, ident="lab", channel_timeout=600)

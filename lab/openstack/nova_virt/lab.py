@@ -97,8 +97,7 @@ class DockerDriver(FakeDriver):
         command += [word for kind in kinds for word in ("--filter", f"event={kind}")]
         while True:
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as events:
-                assert events.stdout is not None
-                for line in events.stdout:
+                for line in events.stdout or ():
                     kind, server_id = line.split()
                     # A preemption is already on its way through Nova as a shelve.
                     if not signal("preempted", server_id).exists():
@@ -109,7 +108,9 @@ class DockerDriver(FakeDriver):
 
     def _servers(self, form: str) -> list[str]:
         name = f"name=^{server_container('')}"
-        return docker("ps", "-a", "--filter", f"label={LABEL}host={self.host}", "--filter", name, "--format", form).split()
+        return docker(
+            "ps", "-a", "--filter", f"label={LABEL}host={self.host}", "--filter", name, "--format", form
+        ).split()
 
     def list_instances(self) -> list[str]:
         return self._servers('{{.Label "' + LABEL + 'instance"}}')
@@ -247,7 +248,9 @@ class DockerDriver(FakeDriver):
     def power_on(self, context: Any, instance: Any, *args: Any, **kwargs: Any) -> None:
         docker("start", server_container(instance.uuid))
 
-    def reboot(self, context: Any, instance: Any, network_info: Any, reboot_type: str, *args: Any, **kwargs: Any) -> None:
+    def reboot(
+        self, context: Any, instance: Any, network_info: Any, reboot_type: str, *args: Any, **kwargs: Any
+    ) -> None:
         timeout = STOP_TIMEOUT_S if reboot_type == "SOFT" else 0
         docker("restart", "--time", str(timeout), server_container(instance.uuid))
 
