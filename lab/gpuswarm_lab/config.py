@@ -8,6 +8,10 @@ from pathlib import Path
 
 from . import model
 
+# A back-end service lives as long as its process, so it is never taken for dead. Cinder would take all but one for
+# dead: it remembers a service's id per process, and reports only the last one's life.
+NEVER_S = 10 * 365 * 86400
+
 Sections = Mapping[str, Mapping[str, object]]
 
 
@@ -153,7 +157,7 @@ class Configuration:
                 "shelved_offload_time": 0,
                 "reclaim_instance_interval": 0,
                 "report_interval": 10,
-                "service_down_time": 120,
+                "service_down_time": NEVER_S,
                 "rpc_response_timeout": 60,
                 "reserved_host_memory_mb": 0,
                 "initial_cpu_allocation_ratio": 1.0,
@@ -204,6 +208,7 @@ class Configuration:
                 "storage_availability_zone": model.ZONES[0],
                 "default_availability_zone": model.ZONES[0],
                 "scheduler_driver_init_wait_time": 1,
+                "service_down_time": NEVER_S,
                 # Several Cinder services in one process: only the last one's heartbeat goes on. All of them live or
                 # die with the process, so none is ever taken for dead.
                 "service_down_time": 10**8,
