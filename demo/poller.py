@@ -1,6 +1,6 @@
 """Runs on the manager, fed to its Python over SSH: prints every change of the swarm and of the recovery journal.
 
-One JSON object per line: {"kind": "node" | "task" | "journal" | "error", ...}. Uses only the standard library, asks the
+One JSON object per line: {"kind": "node" | "task" | "journal" | "error" | "alive", ...}. Uses only the standard library, asks the
 engine's socket directly, and ends with the SSH session that started it.
 """
 
@@ -105,8 +105,10 @@ def main(journal: str) -> None:
     _, position = journal_lines(journal, 0)
     while True:
         began = time.time()
+        answered = False
         try:
             seen = swarm()
+            answered = True
             for key, item in seen.items():
                 if last.get(key) != item:
                     emit({**item, "epoch": began})
@@ -116,8 +118,8 @@ def main(journal: str) -> None:
         entries, position = journal_lines(journal, position)
         for entry in entries:
             emit({"kind": "journal", **{key: entry.get(key) or "" for key in ("epoch", "phase", "server", "detail")}})
-        # A line now and then, so that the poller notices that nobody reads any more.
-        emit({"kind": "alive", "epoch": began})
+        # A line every time, so that the poller notices when nobody reads any more.
+        emit({"kind": "alive", "epoch": began, "answered": answered})
         time.sleep(max(0.05, INTERVAL_S - (time.time() - began)))
 
 

@@ -186,7 +186,8 @@ def read_cluster() -> Cluster:
     if result.returncode:
         message = f"the inventory cannot be read: {result.stderr.strip()[-1000:]}"
         raise DemoError(message)
-    inventory = json.loads(result.stdout)
+    # What the cloud told is marked as not to be templated: {"__ansible_unsafe": value}.
+    inventory = json.loads(result.stdout, object_hook=lambda item: item.get("__ansible_unsafe", item))
     hosts = inventory["_meta"]["hostvars"]
     managers = inventory.get("manager", {}).get("hosts", [])
     workers = tuple(sorted(inventory.get("gpu_workers", {}).get("hosts", [])))

@@ -159,8 +159,9 @@ class ManagerWatcher(Watcher):
     def _take(self, item: dict[str, Any]) -> None:
         kind = item.pop("kind", "")
         if kind == "alive":
-            self.log.trouble("manager", "")
-            self.fed.set()
+            if item["answered"]:
+                self.log.trouble("manager", "")
+                self.fed.set()
         elif kind == "node":
             self.log.observe(NodeSeen(**item))
         elif kind == "task":

@@ -51,7 +51,8 @@ def cluster() -> Cluster:
     command = ["ansible-inventory", "-i", str(ROOT / "inventory" / "lab"), "--list"]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
     assert result.returncode == 0, result.stderr
-    inventory = json.loads(result.stdout)
+    # What the cloud told is marked as not to be templated: {"__ansible_unsafe": value}.
+    inventory = json.loads(result.stdout, object_hook=lambda item: item.get("__ansible_unsafe", item))
     (manager,) = inventory["manager"]["hosts"]
     return Cluster(manager, tuple(sorted(inventory["gpu_workers"]["hosts"])), inventory["_meta"]["hostvars"])
 

@@ -147,7 +147,8 @@ def test_what_the_manager_tells_becomes_observations(tmp_path: Path) -> None:
         },
         {"kind": "journal", "epoch": 3.0, "phase": "noticed", "server": "gpu-1", "detail": ""},
         {"kind": "error", "epoch": 3.5, "detail": "the engine is busy"},
-        {"kind": "alive", "epoch": 4.0},
+        {"kind": "alive", "epoch": 3.5, "answered": False},
+        {"kind": "alive", "epoch": 4.0, "answered": True},
     ]
     output = tmp_path / "output"
     output.write_text("motd\n" + "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
