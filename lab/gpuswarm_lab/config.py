@@ -209,9 +209,6 @@ class Configuration:
                 "default_availability_zone": model.ZONES[0],
                 "scheduler_driver_init_wait_time": 1,
                 "service_down_time": NEVER_S,
-                # Several Cinder services in one process: only the last one's heartbeat goes on. All of them live or
-                # die with the process, so none is ever taken for dead.
-                "service_down_time": 10**8,
                 "glance_api_servers": self.lab.url("glance"),
                 "rootwrap_config": self.venv / "etc/cinder/rootwrap.conf",
                 "quota_volumes": 200,
