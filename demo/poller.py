@@ -1,7 +1,7 @@
 """Runs on the manager, fed to its Python over SSH: prints every change of the swarm and of the recovery journal.
 
-One JSON object per line: {"kind": "node" | "task" | "journal" | "error" | "alive", ...}. Uses only the standard library, asks the
-engine's socket directly, and ends with the SSH session that started it.
+One JSON object per line: {"kind": "node" | "task" | "journal" | "error" | "alive", ...}. It uses only the standard
+library, asks the engine's socket directly, and ends with the SSH session that started it.
 """
 
 from __future__ import annotations
