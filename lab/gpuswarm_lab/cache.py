@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 
@@ -29,7 +29,13 @@ def _files(path: Path) -> Iterable[Path]:
 
 
 def cached(
-    cache: Path, name: str, key: str, make: Callable[[Path], None], *, in_place: bool = False
+    cache: Path,
+    name: str,
+    key: str,
+    make: Callable[[Path], None],
+    *,
+    in_place: bool = False,
+    in_use: Collection[Path] = (),
 ) -> tuple[Path, bool]:
     """Path of ``<cache>/<name>-<key>``, made if it is not there; older versions of ``name`` are removed then.
 
@@ -41,6 +47,7 @@ def cached(
         in_place: build it under its final path, for things that hold their own path (virtual environments);
             a marker file tells whole ones from those whose making was interrupted. Otherwise it is made under
             a temporary name and renamed.
+        in_use: older versions that must stay.
 
     Returns:
         The path, and whether it had to be made.
@@ -51,7 +58,8 @@ def cached(
         return final, False
     cache.mkdir(parents=True, exist_ok=True)
     for old in [*cache.glob(f"{name}-{'[0-9a-f]' * 16}*")]:
-        _remove(old)
+        if old.with_suffix("") not in in_use:
+            _remove(old)
     target = final if in_place else cache / f".making-{name}-{os.getpid()}"
     _remove(target)
     try:

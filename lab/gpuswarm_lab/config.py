@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -249,6 +250,7 @@ class Configuration:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONWARNINGS": "ignore",
             "LAB_ADDRESS": self.lab.address,
+            "LAB_PORTS": json.dumps(self.lab.ports),
             "LAB_SIGNALS": str(self.lab.signals),
             "LAB_PREFIX": model.PREFIX,
             "LAB_DOCKER_NETWORK": model.DOCKER_NETWORK,

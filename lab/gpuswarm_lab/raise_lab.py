@@ -134,11 +134,10 @@ def cloud(lab: Lab, log: StepLog, container_options: list[str]) -> str:
 
 
 def fill(services: Cloud, log: StepLog, container_options: list[str]) -> None:
-    """Start a new cloud and fill it. Nova comes last: it looks up the others in the catalog when it starts."""
+    """Start a new cloud and fill it. Keystone comes first: the others look each other up in its catalog."""
     services.start(log, ["keystone"])
     api = Api(services.lab, services.admin_auth)
     project = seed.seed_identity(api, services.member_auth)
-    services.start(log, [name for name in model.SERVICES if name != "nova"])
     services.start(log, options=container_options)
     seed.seed_images(api)
     seed.seed_network(api, project)

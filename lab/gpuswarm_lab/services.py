@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import sqlite3
 import sys
 import time
@@ -38,8 +39,10 @@ def virtual_environment(log: StepLog, cache: Path) -> tuple[Path, bool]:
                 "--requirement", requirements)  # fmt: skip
 
     # A virtual environment holds its own path and its Python's version.
+    cache = cache.resolve()
     key = digest(requirements, constraints, sys.version, str(cache))
-    return cached(cache, "openstack", key, make, in_place=True)
+    in_use = [link.resolve() for link in cache.parent.glob("*/venv") if link.is_symlink()]
+    return cached(cache, "openstack", key, make, in_place=True, in_use=in_use)
 
 
 class Cloud:
@@ -161,9 +164,11 @@ class Cloud:
             names: the services.
             options: arguments of ``docker create`` for servers, for the Nova driver.
         """
+        self.configuration.write()  # a newer lab's code may come to an older lab's databases
         env = {**self.configuration.environment(), "LAB_CONTAINER_OPTIONS": json.dumps(options or [])}
         for name in names:
             if self.daemons[name].pid is None:
+                self._check_port(name)
                 log.write(f"start {name}")
                 self.daemons[name].start(
                     [self.python, OPENSTACK / "serve.py", name, str(self.lab.ports[name])], env=env, cwd=self.lab.cloud
@@ -178,6 +183,19 @@ class Cloud:
                     raise LabError(f"{name} does not answer after {START_TIMEOUT_S} s\n{daemon.tail()}")
                 time.sleep(0.1)
             log.write(f"{name} answers")
+
+    def _check_port(self, name: str) -> None:
+        """Refuse to start a service whose port somebody else has: their answers would pass for ours."""
+        port = self.lab.ports[name]
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.lab.address, port))
+            except OSError as error:
+                raise LabError(
+                    f"{name} cannot listen on {self.lab.address}:{port} ({error.strerror}); "
+                    f"end what listens there (ss -ltnp 'sport = :{port}'), perhaps a lab of another checkout"
+                ) from error
 
     def answers(self, name: str, timeout: float = 5) -> bool:
         """Whether a service of ours runs and speaks HTTP at its address."""

@@ -7,8 +7,11 @@ in-process transport, so that there is no message broker.
 from __future__ import annotations
 
 import importlib
+import json
 import os
+import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,21 @@ PLAIN = {
     "glance": "glance.wsgi.api",
     "neutron": "neutron.wsgi.api",
 }
+
+
+def wait_for_the_others() -> None:
+    """Wait until every other service listens: Nova's compute hosts look for them only once, when they start."""
+    ports: dict[str, int] = json.loads(os.environ["LAB_PORTS"])
+    deadline = time.monotonic() + 120
+    for name, port in ports.items():
+        while name != NAME:
+            try:
+                socket.create_connection((os.environ["LAB_ADDRESS"], port), 5).close()
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
 
 def nova() -> Any:
@@ -45,6 +63,7 @@ def nova() -> Any:
     from nova.scheduler import rpcapi as scheduler
     from oslo_service import opts
 
+    wait_for_the_others()
     conf = nova.conf.CONF
     opts.register_service_opts(conf)
     os_brick.setup(conf)

@@ -51,6 +51,12 @@ def test_what_was_not_finished_is_made_again(tmp_path: Path, *, in_place: bool) 
     assert list(path.iterdir()) == []
 
 
+def test_a_version_in_use_stays(tmp_path: Path) -> None:
+    one, _ = cached(tmp_path, "thing", "1" * 16, lambda target: target.mkdir(), in_place=True)
+    cached(tmp_path, "thing", "2" * 16, lambda target: target.mkdir(), in_place=True, in_use=[one])
+    assert cached(tmp_path, "thing", "1" * 16, lambda target: target.mkdir(), in_place=True) == (one, False)
+
+
 def test_names_that_begin_alike_do_not_replace_each_other(tmp_path: Path) -> None:
     one, _ = cached(tmp_path, "schema", "1" * 16, lambda target: target.touch())
     cached(tmp_path, "schema-lab", "2" * 16, lambda target: target.touch())
