@@ -5,90 +5,87 @@
 
 from __future__ import annotations
 
-_OPTIONS = r"""
-role:
-  description: What the server is in the fleet. Becomes the metadata C(gpuswarm_role).
-  type: str
-  choices: [manager, gpu_worker]
-  default: gpu_worker
-flavor:
-  description:
-    - Name or ID of the flavor. Required to create the server.
-    - For Selectel take one without local disk, for example V(GL10.8-32768-0-1GPU).
-  type: str
-image:
-  description: Name or ID of the image that the boot volume is made from. Required to create the server.
-  type: str
-availability_zone:
-  description: Availability zone; at Selectel the pool segment, for example V(ru-7a). Required to create the server.
-  type: str
-network:
-  description: Name or ID of the network of the server's port. Required to create the server.
-  type: str
-security_groups:
-  description:
-    - Names or IDs of the security groups of the server's port. Changed in place.
-    - An empty list leaves them to the cloud.
-  type: list
-  elements: str
-  default: []
-key_name:
-  description: Name of the key pair whose public key the server gets at its creation.
-  type: str
-volume_size:
-  description: Size of the boot volume in GiB.
-  type: int
-  default: 20
-volume_type:
-  description:
-    - Type of the boot volume; at Selectel C(<type>.<zone>), for example V(fast.ru-7a).
-    - By default the cloud's own default.
-  type: str
-volume_availability_zone:
-  description: Availability zone of the boot volume, where the block storage names its zones differently.
-  type: str
-preemptible:
-  description:
-    - Whether the server gets the tag O(preemptible_tag) at its creation, that is, is cheap and can be taken away.
-    - Cannot be changed on an existing server; a difference is warned about.
-  type: bool
-  default: false
-preemptible_tag:
-  description: The tag that makes a server preemptible.
-  type: str
-  default: preemptible
-floating_ip_network:
-  description: Name or ID of the external network that a floating IP is taken from. By default there is none.
-  type: str
-restart_stopped:
-  description:
-    - Whether a server that is C(SHUTOFF) is started.
-    - By default it is reported and left alone, since this is what a person's stop looks like.
-  type: bool
-  default: false
-metadata:
-  description: More metadata, values are strings. Keys are added and changed in place, never removed.
-  type: dict
-  default: {}
-tags:
-  description: More tags. They are added in place, never removed.
-  type: list
-  elements: str
-  default: []
-user_data:
-  description: User data for cloud-init, encoded in Base64. Read at the creation only.
-  type: str
-"""
-
-
-def _indented(text: str, spaces: int) -> str:
-    return "".join(" " * spaces + line if line.strip() else line for line in text.splitlines(keepends=True))
-
 
 class ModuleDocFragment:
-    """Used as C(gpuswarm.ollama.server)."""
+    """Used as C(gpuswarm.ollama.server), and for a list of servers as C(gpuswarm.ollama.server.fleet)."""
 
-    DOCUMENTATION = "options:" + _indented(_OPTIONS, 2)
+    DOCUMENTATION = r"""
+options:
+  role:
+    description: What the server is in the fleet. Becomes the metadata C(gpuswarm_role).
+    type: str
+    choices: [manager, gpu_worker]
+    default: gpu_worker
+  flavor:
+    description:
+      - Name or ID of the flavor. Required to create the server.
+      - For Selectel take one without local disk, for example V(GL10.8-32768-0-1GPU).
+    type: str
+  image:
+    description: Name or ID of the image that the boot volume is made from. Required to create the server.
+    type: str
+  availability_zone:
+    description: Availability zone, at Selectel the pool segment (V(ru-7a)). Required to create the server.
+    type: str
+  network:
+    description: Name or ID of the network of the server's port. Required to create the server.
+    type: str
+  security_groups:
+    description:
+      - Names or IDs of the security groups of the server's port. Changed in place.
+      - An empty list leaves them to the cloud.
+    type: list
+    elements: str
+    default: []
+  key_name:
+    description: Name of the key pair whose public key the server gets at its creation.
+    type: str
+  volume_size:
+    description: Size of the boot volume in GiB.
+    type: int
+    default: 20
+  volume_type:
+    description:
+      - Type of the boot volume; at Selectel C(<type>.<zone>), for example V(fast.ru-7a).
+      - By default the cloud's own default.
+    type: str
+  volume_availability_zone:
+    description: Availability zone of the boot volume, where the block storage names its zones differently.
+    type: str
+  preemptible:
+    description:
+      - Whether it gets the tag O(preemptible_tag) when created: is cheap, but can be taken away.
+      - Cannot be changed on an existing server; a difference is warned about.
+    type: bool
+    default: false
+  preemptible_tag:
+    description: The tag that makes a server preemptible.
+    type: str
+    default: preemptible
+  floating_ip_network:
+    description: Name or ID of the external network that a floating IP is taken from. By default there is none.
+    type: str
+  restart_stopped:
+    description:
+      - Whether a server that is C(SHUTOFF) is started.
+      - By default it is reported and left alone, since this is what a person's stop looks like.
+    type: bool
+    default: false
+  metadata:
+    description: More metadata, values are strings. Keys are added and changed in place, never removed.
+    type: dict
+    default: {}
+  tags:
+    description: More tags. They are added in place, never removed.
+    type: list
+    elements: str
+    default: []
+  user_data:
+    description: User data for cloud-init, encoded in Base64. Read at the creation only.
+    type: str
+"""
+
+    # The same, one level deeper: a test compares them.
     FLEET = r"""
 options:
   servers:
@@ -99,4 +96,77 @@ options:
       name:
         description: Name of the server, unique in the fleet.
         type: str
-        required: true""" + _indented(_OPTIONS, 6)
+        required: true
+      role:
+        description: What the server is in the fleet. Becomes the metadata C(gpuswarm_role).
+        type: str
+        choices: [manager, gpu_worker]
+        default: gpu_worker
+      flavor:
+        description:
+          - Name or ID of the flavor. Required to create the server.
+          - For Selectel take one without local disk, for example V(GL10.8-32768-0-1GPU).
+        type: str
+      image:
+        description: Name or ID of the image that the boot volume is made from. Required to create the server.
+        type: str
+      availability_zone:
+        description: Availability zone, at Selectel the pool segment (V(ru-7a)). Required to create the server.
+        type: str
+      network:
+        description: Name or ID of the network of the server's port. Required to create the server.
+        type: str
+      security_groups:
+        description:
+          - Names or IDs of the security groups of the server's port. Changed in place.
+          - An empty list leaves them to the cloud.
+        type: list
+        elements: str
+        default: []
+      key_name:
+        description: Name of the key pair whose public key the server gets at its creation.
+        type: str
+      volume_size:
+        description: Size of the boot volume in GiB.
+        type: int
+        default: 20
+      volume_type:
+        description:
+          - Type of the boot volume; at Selectel C(<type>.<zone>), for example V(fast.ru-7a).
+          - By default the cloud's own default.
+        type: str
+      volume_availability_zone:
+        description: Availability zone of the boot volume, where the block storage names its zones differently.
+        type: str
+      preemptible:
+        description:
+          - Whether it gets the tag O(servers[].preemptible_tag) when created: is cheap, but can be taken away.
+          - Cannot be changed on an existing server; a difference is warned about.
+        type: bool
+        default: false
+      preemptible_tag:
+        description: The tag that makes a server preemptible.
+        type: str
+        default: preemptible
+      floating_ip_network:
+        description: Name or ID of the external network that a floating IP is taken from. By default there is none.
+        type: str
+      restart_stopped:
+        description:
+          - Whether a server that is C(SHUTOFF) is started.
+          - By default it is reported and left alone, since this is what a person's stop looks like.
+        type: bool
+        default: false
+      metadata:
+        description: More metadata, values are strings. Keys are added and changed in place, never removed.
+        type: dict
+        default: {}
+      tags:
+        description: More tags. They are added in place, never removed.
+        type: list
+        elements: str
+        default: []
+      user_data:
+        description: User data for cloud-init, encoded in Base64. Read at the creation only.
+        type: str
+"""

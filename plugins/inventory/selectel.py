@@ -125,7 +125,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         """Whether the file is for this plugin, by its name."""
         return super().verify_file(path) and path.endswith(("selectel.yml", "selectel.yaml"))
 
-    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:  # noqa: ANN401
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Fills the inventory."""
         super().parse(inventory, loader, path, cache)
         self._read_config_data(path)
@@ -154,7 +154,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             raise AnsibleParserError(f"inventory plugin {self.NAME}: {error}") from error
         return [hosts.entry(server, self.get_option("preemptible_tag")) for server in found]
 
-    def _templated(self, value: Any) -> Any:  # noqa: ANN401
+    def _templated(self, value: Any) -> Any:
         """Options may be templates (for example a lookup of a password)."""
         if isinstance(value, str):
             return self.templar.template(value)

@@ -61,7 +61,7 @@ class LookupModule(LookupBase):
         self,
         terms: list[str],
         variables: dict[str, Any] | None = None,
-        **kwargs: Any,  # noqa: ANN401
+        **kwargs: Any,
     ) -> list[dict[str, Any]]:
         """One element: the settings of the cloud."""
         self.set_options(var_options=variables, direct=kwargs)

@@ -113,7 +113,7 @@ def _named(names: Sequence[str], reason: str) -> str:
     return reason if len(names) == 1 and reason.startswith(f"{names[0]}:") else f"{', '.join(names)}: {reason}"
 
 
-def fail(module: AnsibleModule, error: CloudError, **more: Any) -> NoReturn:  # noqa: ANN401
+def fail(module: AnsibleModule, error: CloudError, **more: Any) -> NoReturn:
     """Ends the module with an error of the cloud side."""
     module.fail_json(msg=str(error), error_kind=error.kind, **more)
     raise AssertionError  # pragma: no cover  (fail_json does not return)

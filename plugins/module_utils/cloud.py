@@ -101,7 +101,7 @@ class Settings:
         )
 
 
-def resolve(settings: Settings) -> Any:  # noqa: ANN401  (the SDK's CloudRegion; the SDK is imported late)
+def resolve(settings: Settings) -> Any:
     """The SDK's configuration of one region.
 
     Raises:
@@ -136,7 +136,7 @@ def resolve(settings: Settings) -> Any:  # noqa: ANN401  (the SDK's CloudRegion;
     except (exceptions.ConfigException, exceptions.SDKException) as error:
         raise ConfigError(_config_message(settings, loader, str(error))) from error
     except Exception as error:  # keystoneauth's loaders raise their own kinds, YAML its own
-        if type(error).__module__.split(".")[0] not in ("keystoneauth1", "yaml", "builtins"):
+        if type(error).__module__.split(".", maxsplit=1)[0] not in ("keystoneauth1", "yaml", "builtins"):
             raise
         raise ConfigError(_config_message(settings, loader, str(error))) from error
     if not (region.config.get("auth") or {}).get("auth_url") and region.config.get("auth_type") != "none":
@@ -144,7 +144,7 @@ def resolve(settings: Settings) -> Any:  # noqa: ANN401  (the SDK's CloudRegion;
     return region
 
 
-def _config_message(settings: Settings, loader: Any, detail: str) -> str:  # noqa: ANN401
+def _config_message(settings: Settings, loader: Any, detail: str) -> str:
     detail = " ".join(detail.split())
     named = settings.cloud or os.environ.get("OS_CLOUD")
     names: Sequence[str] = ()
@@ -349,7 +349,7 @@ class Cloud:
         self.calls = 0
         self.session.session.hooks["response"].append(self._count)
 
-    def _count(self, response: Any, *_args: Any, **_kwargs: Any) -> Any:  # noqa: ANN401
+    def _count(self, response: Any, *_args: Any, **_kwargs: Any) -> Any:
         with self._lock:
             self.calls += 1
         return response
@@ -374,7 +374,7 @@ class Cloud:
         self._catalog = list(access.service_catalog.catalog) if access.has_service_catalog() else []
         self.save_token()
 
-    def _get_access(self) -> Any:  # noqa: ANN401
+    def _get_access(self) -> Any:
         from keystoneauth1 import exceptions  # noqa: PLC0415
 
         for attempt in range(1, ATTEMPTS + 1):
@@ -425,7 +425,7 @@ class Cloud:
         path: str,
         *,
         doing: str,
-        body: Any = None,  # noqa: ANN401
+        body: Any = None,
         repeatable: bool | None = None,
     ) -> Answer:
         """One request, sent again where that does no harm.
@@ -473,7 +473,7 @@ class Cloud:
         method: str,
         url: str,
         doing: str,
-        body: Any,  # noqa: ANN401
+        body: Any,
     ) -> Answer | tuple[Failure, str, str | None]:
         """One attempt: an answer, or what went wrong."""
         from keystoneauth1 import exceptions  # noqa: PLC0415
@@ -525,7 +525,7 @@ class Cloud:
             failure = Failure(sent=True, status=response.status_code, malformed=True)
             return failure, f"HTTP {response.status_code} with an answer that is not JSON", request_id
 
-    def get(self, service: str, path: str, doing: str) -> Any:  # noqa: ANN401
+    def get(self, service: str, path: str, doing: str) -> Any:
         """The data of a GET."""
         return self.request(service, "GET", path, doing=doing).data
 
@@ -741,7 +741,7 @@ def _identity(auth: Mapping[str, Any]) -> str:
 
 
 def _shown(url: str) -> str:
-    return url.split("?", 1)[0]
+    return url.split("?", maxsplit=1)[0]
 
 
 def _short(error: BaseException) -> str:

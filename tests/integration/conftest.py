@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cloud to test against, and the modules as Ansible starts them.
+
+The cloud is the one that OS_CLIENT_CONFIG_FILE and OS_CLOUD name (an ordinary member; the administrator's
+`admin-clouds.yaml` lies beside it). If they name none, the lab is raised in its in-memory mode for the session.
+Everything that is made here carries a fleet name of its own and is removed at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import shlex
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import openstack
+import openstack.config
+import pytest
+from ansible.module_utils.common import warnings
+from ansible.module_utils.testing import patch_module_args
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PLUGINS = "ansible_collections.gpuswarm.ollama.plugins"
+LAB = REPOSITORY / "lab" / "lab"
+FLAVOR = "SL1.2-4096"
+ZONE, OTHER_ZONE = "ru-7a", "ru-7b"
+
+
+@pytest.fixture(scope="session")
+def cloud_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of an ordinary member of the cloud."""
+    started = False
+    if "OS_CLIENT_CONFIG_FILE" not in os.environ:
+        file = REPOSITORY / "build" / "lab-fake" / "env.sh"
+        if not file.exists():
+            subprocess.run([LAB, "--fake", "up"], check=True, timeout=900)
+            started = True
+        lines = [shlex.split(line) for line in file.read_text().splitlines()]
+        os.environ.update(dict(words[1].split("=", 1) for words in lines if words[:1] == ["export"]))
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["ANSIBLE_LOCALHOST_WARNING"] = os.environ["ANSIBLE_INVENTORY_UNPARSED_WARNING"] = "0"
+    yield {name: os.environ[name] for name in ("OS_CLIENT_CONFIG_FILE", "OS_CLOUD")}
+    if started:
+        subprocess.run([LAB, "--fake", "down"], check=True, timeout=120)
+
+
+def _connect(file: Path, cloud: str) -> openstack.connection.Connection:
+    config = openstack.config.OpenStackConfig(config_files=[str(file)], load_envvars=False)
+    return openstack.connection.Connection(config=config.get_one(cloud), compute_default_microversion="2.72")
+
+
+@pytest.fixture(scope="session")
+def member(cloud_environment: dict[str, str]) -> openstack.connection.Connection:
+    return _connect(Path(cloud_environment["OS_CLIENT_CONFIG_FILE"]), cloud_environment["OS_CLOUD"])
+
+
+@pytest.fixture(scope="session")
+def admin(cloud_environment: dict[str, str]) -> openstack.connection.Connection:
+    file = Path(cloud_environment["OS_CLIENT_CONFIG_FILE"]).with_name("admin-clouds.yaml")
+    if not file.exists():
+        pytest.skip(f"{file} is missing: this needs a lab")
+    return _connect(file, "lab-admin")
+
+
+class World:
+    """One fleet in the cloud, seen from outside the collection."""
+
+    def __init__(self, member: openstack.connection.Connection, fleet: str) -> None:
+        self.member = member
+        self.nova = member.compute
+        self.fleet = fleet
+        self.key = fleet
+        self.groups = [f"{fleet}-one", f"{fleet}-two"]
+
+    def spec(self, name: str, **changes: Any) -> dict[str, Any]:
+        """Options of a small preemptible server."""
+        zone = changes.get("availability_zone", ZONE)
+        return {
+            "name": f"{self.fleet}-{name}",
+            "flavor": FLAVOR,
+            "image": "debian-12",
+            "availability_zone": zone,
+            "network": "private",
+            "key_name": self.key,
+            "volume_size": 1,
+            "volume_type": f"fast.{zone}",
+            "preemptible": True,
+            **changes,
+        }
+
+    def servers(self, name: str | None = None) -> list[dict[str, Any]]:
+        found = self.nova.get("/servers/detail", microversion="2.72").json()["servers"]
+        mine = [s for s in found if s["metadata"].get("gpuswarm_fleet") == self.fleet]
+        return [s for s in mine if name in (None, s["name"])]
+
+    def volumes(self, name: str | None = None) -> list[dict[str, Any]]:
+        found = self.member.block_storage.get("/volumes/detail").json()["volumes"]
+        mine = [v for v in found if v["metadata"].get("gpuswarm_fleet") == self.fleet]
+        return [v for v in mine if name in (None, v["metadata"]["gpuswarm_server"])]
+
+    def ports(self, name: str | None = None) -> list[dict[str, Any]]:
+        found = self.member.network.get("/ports").json()["ports"]
+        mine = [p for p in found if f"gpuswarm_fleet={self.fleet} " in p["description"] + " "]
+        return [p for p in mine if name in (None, p["name"])]
+
+    def floating_ips(self) -> list[dict[str, Any]]:
+        found = self.member.network.get("/floatingips").json()["floatingips"]
+        return [f for f in found if f"gpuswarm_fleet={self.fleet} " in f["description"] + " "]
+
+    def counts(self, name: str | None = None) -> tuple[int, int, int]:
+        return len(self.servers(name)), len(self.volumes(name)), len(self.ports(name))
+
+    def wait(self, server_id: str, status: str, seconds: float = 90) -> None:
+        end = time.monotonic() + seconds
+        while True:
+            response = self.nova.get(f"/servers/{server_id}", microversion="2.72")
+            if response.status_code == 404:
+                assert status == "GONE", f"{server_id} is gone"
+                return
+            server = response.json()["server"]
+            if server["status"] == status and not server["OS-EXT-STS:task_state"]:
+                return
+            assert time.monotonic() < end, f"{server['name']} is {server['status']}, not {status}"
+            time.sleep(0.3)
+
+    def act(self, server_id: str, action: str, becomes: str, by: openstack.connection.Connection | None = None) -> None:
+        compute = (by or self.member).compute
+        response = compute.post(f"/servers/{server_id}/action", json={action: None}, microversion="2.72")
+        assert response.status_code == 202, response.text
+        self.wait(server_id, becomes)
+
+    def delete_server(self, server_id: str) -> None:
+        self.nova.delete(f"/servers/{server_id}")
+        self.wait(server_id, "GONE")
+
+
+@pytest.fixture(scope="session")
+def world(member: openstack.connection.Connection) -> Iterator[World]:
+    """A fleet of its own, with key pair and security groups; everything is removed at the end."""
+    made = World(member, f"it{uuid.uuid4().hex[:6]}")
+    public = REPOSITORY / "build" / "none"
+    for directory in (Path(os.environ.get("GPUSWARM_LAB_DIR", "/nonexistent")), Path.home() / ".ssh"):
+        if (directory / "id_ed25519.pub").exists():
+            public = directory / "id_ed25519.pub"
+            break
+    key = public.read_text() if public.exists() else None
+    response = made.nova.post(
+        "/os-keypairs",
+        json={"keypair": {"name": made.key, **({"public_key": key} if key else {})}},
+        microversion="2.72",
+    )
+    assert response.status_code in (200, 201), response.text
+    groups = [member.network.create_security_group(name=name) for name in made.groups]
+    yield made
+    result = run_module("selectel_fleet", fleet=made.fleet, state="absent")
+    made.nova.delete(f"/os-keypairs/{made.key}")
+    for group in groups:
+        member.network.delete_security_group(group.id)
+    assert not result.get("failed"), result
+    assert made.counts() == (0, 0, 0)
+    assert not made.floating_ips()
+
+
+def run_module(name: str, /, *, check: bool = False, diff: bool = True, **options: Any) -> dict[str, Any]:
+    """A module's result, as Ansible would get it."""
+    module = importlib.import_module(f"{PLUGINS}.modules.{name}")
+    output = io.StringIO()
+    arguments = {**options, "_ansible_check_mode": check, "_ansible_diff": diff}
+    warnings._global_warnings.clear()  # a module's process has a life of one run only
+    with patch_module_args(arguments), contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+        module.main()
+    result = dict(json.loads(output.getvalue().strip().splitlines()[-1]))
+    result["warnings"] = [w["event"]["msg"] if isinstance(w, dict) else w for w in result.get("warnings", ())]
+    return result
+
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def server(world: World) -> Run:
+    """Runs selectel_server for the fleet."""
+
+    def run(**options: Any) -> dict[str, Any]:
+        return run_module("selectel_server", fleet=world.fleet, timeout=options.pop("timeout", 120), **options)
+
+    return run
+
+
+@pytest.fixture
+def fleet(world: World) -> Run:
+    """Runs selectel_fleet for the fleet."""
+
+    def run(**options: Any) -> dict[str, Any]:
+        return run_module("selectel_fleet", fleet=world.fleet, timeout=options.pop("timeout", 180), **options)
+
+    return run
+
+
+@pytest.fixture
+def zone_without_room(cloud_environment: dict[str, str]) -> Iterator[Callable[[], None]]:
+    """Takes the other zone's room away for the test; the value gives it back earlier."""
+    state = Path(cloud_environment["OS_CLIENT_CONFIG_FILE"]).parent  # REPOSITORY/build/lab or lab-fake
+    command = state.parents[1] / "lab" / "lab"
+    if not command.exists():
+        pytest.skip("this needs the lab")
+    lab = [str(command), *(["--fake"] if state.name == "lab-fake" else [])]
+
+    def release() -> None:
+        subprocess.run([*lab, "release", OTHER_ZONE], check=True, timeout=60)
+
+    subprocess.run([*lab, "exhaust", OTHER_ZONE], check=True, timeout=60)
+    yield release
+    release()
+
+
+def ansible(*command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs a command of Ansible with the checkout as the collection."""
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        **(env or {}),
+    }
+    return subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
