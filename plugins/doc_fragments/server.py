@@ -54,7 +54,7 @@ options:
     type: str
   preemptible:
     description:
-      - Whether it gets the tag O(preemptible_tag) when created: is cheap, but can be taken away.
+      - Whether it gets the tag O(preemptible_tag) when created. It is cheap, but can be taken away.
       - Cannot be changed on an existing server; a difference is warned about.
     type: bool
     default: false
@@ -140,7 +140,7 @@ options:
         type: str
       preemptible:
         description:
-          - Whether it gets the tag O(servers[].preemptible_tag) when created: is cheap, but can be taken away.
+          - Whether it gets the tag O(servers[].preemptible_tag) when created. It is cheap, but can be taken away.
           - Cannot be changed on an existing server; a difference is warned about.
         type: bool
         default: false

@@ -93,7 +93,11 @@ def test_inventory_of_nothing(inventory: Path) -> None:
 
 @pytest.mark.usefixtures("hosts")
 def test_inventory_cache(world: World, inventory: Path, tmp_path: Path) -> None:
-    cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(tmp_path / "cache")}
+    cache: dict[str, Any] = {
+        "cache": True,
+        "cache_plugin": "ansible.builtin.jsonfile",
+        "cache_connection": str(tmp_path / "cache"),
+    }
     first = listed(inventory, **cache)
     # The second needs no cloud any more
     assert listed(inventory, env={"OS_CLOUD": "nowhere"}) == first

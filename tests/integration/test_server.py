@@ -265,10 +265,10 @@ def test_keep_disk(world: World, server: Run, made: dict[str, Any]) -> None:
 
 def test_two_servers_of_one_name(world: World, server: Run, made: dict[str, Any]) -> None:
     spec = made["spec"]
-    network = world.member.network.find_network("private")
+    network = world.member.network.find_network("private", ignore_missing=False)
     body = {
         "name": spec["name"],
-        "flavorRef": world.nova.find_flavor(spec["flavor"]).id,
+        "flavorRef": world.nova.find_flavor(spec["flavor"], ignore_missing=False).id,
         "imageRef": "",
         "networks": [{"uuid": network.id}],
         "metadata": {"gpuswarm_fleet": world.fleet},
@@ -276,7 +276,7 @@ def test_two_servers_of_one_name(world: World, server: Run, made: dict[str, Any]
         "block_device_mapping_v2": [
             {
                 "boot_index": 0,
-                "uuid": world.member.image.find_image(spec["image"]).id,
+                "uuid": world.member.image.find_image(spec["image"], ignore_missing=False).id,
                 "source_type": "image",
                 "destination_type": "volume",
                 "volume_size": 1,
@@ -331,7 +331,7 @@ def test_two_volumes_and_two_ports_of_one_name(world: World, server: Run, made: 
 
 
 def test_quota(world: World, server: Run, admin: openstack.connection.Connection) -> None:
-    project = world.member.current_project_id
+    project = str(world.member.current_project_id)
     spec = world.spec("quota")
     before = admin.compute.get_quota_set(project).instances
     admin.compute.update_quota_set(project, instances=0, force=True)

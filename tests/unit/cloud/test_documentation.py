@@ -35,3 +35,9 @@ def test_every_argument_is_documented_and_known_to_the_specification() -> None:
         given = argument.get("default")
         assert Spec.from_options({"name": "x", name: given}).__dict__[name] == default
         assert ONE[name].get("default") == given
+
+
+def test_descriptions_are_text() -> None:
+    for option in (*ONE.values(), *_options(CloudFragment.DOCUMENTATION).values()):
+        lines = option["description"] if isinstance(option["description"], list) else [option["description"]]
+        assert all(isinstance(line, str) for line in lines), lines
