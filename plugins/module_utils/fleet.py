@@ -7,8 +7,10 @@ Pure: no I/O and no Ansible import, so that the same answer is given to playbook
 
 from __future__ import annotations
 
+import ipaddress
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 ROLE_MANAGER = "manager"
@@ -70,6 +72,29 @@ def surplus(specs: list[Mapping[str, Any]], servers: list[Mapping[str, Any]]) ->
         if server.get("role") == ROLE_GPU_WORKER and server["name"] not in wanted
     ]
     return sorted(names, key=_natural, reverse=True)
+
+
+def ingress_rules(networks: Iterable[str], ports: Iterable[int]) -> list[dict[str, Any]]:
+    """Security group rules that let networks (CIDR) reach TCP ports.
+
+    :raises FleetError: a network is not in CIDR notation, which some clouds take and then never find again.
+    """
+    rules = []
+    for network, port in itertools.product(networks, ports):
+        try:
+            prefix = ipaddress.ip_network(network)
+        except ValueError as error:
+            raise FleetError(f"{network!r} is no network in CIDR notation such as 203.0.113.7/32: {error}") from error
+        rules.append(
+            {
+                "protocol": "tcp",
+                "ether_type": f"IPv{prefix.version}",
+                "port_range_min": int(port),
+                "port_range_max": int(port),
+                "remote_ip_prefix": str(prefix),
+            }
+        )
+    return rules
 
 
 def _natural(name: str) -> tuple[Any, ...]:
