@@ -268,10 +268,13 @@ class TokenCache:
 
     def load(self) -> str | None:
         """The saved state, None if there is none that can be trusted."""
-        if self.path is None:
-            return None
+        return self.read(self.path) if self.path else None
+
+    @staticmethod
+    def read(path: Path) -> str | None:
+        """The state that a file holds, None if it cannot be trusted."""
         try:
-            with self.path.open(encoding="utf-8") as file:
+            with path.open(encoding="utf-8") as file:
                 status = os.fstat(file.fileno())
                 if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) & 0o077:
                     return None

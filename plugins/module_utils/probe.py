@@ -58,9 +58,8 @@ def read_token(directory: str | None, now: datetime) -> tuple[str, list[dict[str
     folder = Path(directory or os.path.join(os.environ.get("XDG_CACHE_HOME", "~/.cache"), "gpuswarm")).expanduser()  # noqa: PTH118
     files = sorted(folder.glob("token-*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for file in files:
-        cache = TokenCache(str(folder), file.name.removeprefix("token-").removesuffix(".json"))
         try:
-            state = json.loads(cache.load() or "")
+            state = json.loads(TokenCache.read(file) or "")
             token = state["body"]["token"]
             if (datetime.fromisoformat(token["expires_at"]) - now).total_seconds() > 60:
                 return str(state["auth_token"]), list(token["catalog"])
