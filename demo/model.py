@@ -257,7 +257,8 @@ def _ready(active: float, victim: str, since: Sequence[Observation], journal: Se
 def gateway_dropped(preempted: float, addresses: frozenset[str], answers: Sequence[Answer]) -> float | None:
     """Find when the gateway stopped trying a dead upstream.
 
-    Streams that ran when the upstream died say nothing about that: they may hang for a while.
+    A stream that ran when the upstream died says nothing about that, for it may hang for a while; a request that was under
+    way and then went on to another upstream does.
 
     Args:
         preempted: When the upstream was to die.
@@ -269,9 +270,9 @@ def gateway_dropped(preempted: float, addresses: frozenset[str], answers: Sequen
         is not certain: too little time, or too few answers, have passed since.
     """
     late = [answer for answer in answers if answer.asked >= preempted]
-    last = max(
-        (answer.first or answer.ended for answer in late if addresses.intersection(answer.upstreams)), default=preempted
-    )
+    moved = [answer for answer in answers if answer.asked < preempted and not addresses.issuperset(answer.upstreams)]
+    tries = [answer.first or answer.ended for answer in (*late, *moved) if addresses.intersection(answer.upstreams)]
+    last = max((preempted, *tries))
     good = [answer for answer in late if answer.asked >= last and answer.complete]
     if len(good) < DROPPED_MIN_ANSWERS or max(answer.ended for answer in good) - last < DROPPED_QUIET_S:
         return None

@@ -21,7 +21,8 @@ from demo.model import Answer, JournalSeen, NodeSeen, Observation, ServerSeen, T
 CLOUD_INTERVAL_S = 0.25
 # Far above what an answer of the lab's model takes: only a request that hangs comes near it.
 ANSWER_LIMIT_S = 30.0
-PAUSE_S = 0.1
+# Between an answer and the next question: the clients share two cores with the cluster.
+PAUSE_S = 0.25
 PROMPT = "Why does a swarm heal itself?"
 
 

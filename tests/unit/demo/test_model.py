@@ -131,6 +131,14 @@ def test_failure_is_carried() -> None:
             0.0,
             id="a stream that was running is no try",
         ),
+        pytest.param(
+            [
+                Answer(T0 - 0.5, T0 + 0.9, T0 + 1, complete=True, upstreams=(OLD, OTHER)),
+                *(answer(1 + n, OTHER) for n in range(4)),
+            ],
+            0.9,
+            id="a request under way that moved on is one",
+        ),
         pytest.param([answer(2 + n, first=False, complete=False) for n in range(9)], None, id="failures are no proof"),
     ],
 )
