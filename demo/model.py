@@ -257,8 +257,8 @@ def _ready(active: float, victim: str, since: Sequence[Observation], journal: Se
 def gateway_dropped(preempted: float, addresses: frozenset[str], answers: Sequence[Answer]) -> float | None:
     """Find when the gateway stopped trying a dead upstream.
 
-    A stream that ran when the upstream died says nothing about that, for it may hang for a while; a request that was under
-    way and then went on to another upstream does.
+    A stream that ran when the upstream died says nothing about that, for it may hang for a while; a request that was
+    under way and then went on to another upstream does.
 
     Args:
         preempted: When the upstream was to die.

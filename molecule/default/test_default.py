@@ -122,5 +122,5 @@ def test_files_belong_to_root_with_the_right_mode(manager: Host, path: str, mode
 
 
 def test_no_secret_is_readable_by_others(manager: Host) -> None:
-    loose = manager.check_output("find /etc/gpuswarm -type f -perm /077")
+    loose = manager.check_output("find /etc/gpuswarm -type f -perm /077 ! -name '*.pub'")
     assert loose == ""
