@@ -1,0 +1,165 @@
+"""What an operator does with a cluster that stands: look, add a server, take one away; and what must not leak."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from ansible_collections.gpuswarm.ollama.molecule.conftest import Cluster, Connect, Host
+
+ROOT = Path(__file__).resolve().parents[2]
+LAB = ROOT / "build" / "lab"
+LIMIT_S = 900
+
+RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+
+def playbook(name: str, *arguments: str, inventory: Path = ROOT / "inventory" / "lab") -> str:
+    """Run one of the product's playbooks; its output, once it succeeded."""
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "GPUSWARM_LAB_DIR": str(LAB),
+        "OS_CLIENT_CONFIG_FILE": str(LAB / "clouds.yaml"),
+        "OS_CLOUD": "lab",
+    }
+    command = ["ansible-playbook", "-i", str(inventory), str(ROOT / "playbooks" / f"{name}.yml"), *arguments]
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=LIMIT_S, env=environment, stdin=subprocess.DEVNULL
+    )
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, output[-6000:]
+    return output
+
+
+def changes(output: str) -> dict[str, int]:
+    return {host: int(changed) for host, changed, _, _ in RECAP.findall(output)}
+
+
+@pytest.fixture(scope="module")
+def secrets(manager: Host) -> dict[str, str]:
+    """What must not appear anywhere: passwords, tokens, private keys (a line out of the middle of each)."""
+
+    def middle(text: str) -> str:
+        return text.splitlines()[2]
+
+    return {
+        "cloud password": (LAB / "member-password").read_text(encoding="utf-8").strip(),
+        "join token of workers": manager.check_output("docker swarm join-token -q worker"),
+        "join token of managers": manager.check_output("docker swarm join-token -q manager"),
+        "operator's private key": middle((LAB / "id_ed25519").read_text(encoding="utf-8")),
+        "manager's private key": middle(manager.check_output("cat /etc/gpuswarm/ssh/id_ed25519")),
+    }
+
+
+@contextmanager
+def watched_arguments(secrets: dict[str, str]) -> Iterator[set[str]]:
+    """Names of secrets seen in an argument of any process here, those of the lab's servers (containers) included."""
+    seen: set[str] = set()
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.1):
+            for file in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    words = file.read_bytes()
+                except OSError:
+                    continue  # it has ended
+                seen.update(name for name, secret in secrets.items() if secret.encode() in words)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+def leaks(output: str, secrets: dict[str, str]) -> list[str]:
+    return [name for name, secret in secrets.items() if secret in output]
+
+
+def test_check_mode_on_a_converged_cluster_reports_no_change(secrets: dict[str, str]) -> None:
+    output = playbook("site", "--check", "--diff")
+    assert set(changes(output).values()) == {0}, output[-6000:]
+    assert leaks(output, secrets) == []
+
+
+def test_status_shows_every_server(cluster: Cluster) -> None:
+    output = playbook("status")
+    for name in (cluster.manager, *cluster.workers):
+        assert re.search(rf"{name} +ACTIVE .* ready .* healthy", output), output
+
+
+def test_a_server_more_is_one_number_and_nothing_leaks(
+    tmp_path: Path, cluster: Cluster, docker: Callable[[str], Any], secrets: dict[str, str]
+) -> None:
+    inventory = tmp_path / "lab"
+    shutil.copytree(ROOT / "inventory" / "lab", inventory)
+    variables = inventory / "group_vars" / "all.yml"
+    text = variables.read_text(encoding="utf-8")
+    assert text.count("fleet_gpu_count: 3") == 1
+    variables.write_text(text.replace("fleet_gpu_count: 3", "fleet_gpu_count: 4"), encoding="utf-8")
+    with watched_arguments(secrets) as seen:
+        output = playbook("site", "-vvv", inventory=inventory)
+    assert leaks(output, secrets) == []
+    assert seen == set()
+    assert {host: changed for host, changed in changes(output).items() if host in cluster.workers} == dict.fromkeys(
+        cluster.workers, 0
+    ), "servers that were there were changed"
+    states = {node["Hostname"]: node["Status"] for node in docker("node ls --format '{{json .}}'")}
+    assert states["lab-gpu-4"] == "Ready"
+    tasks = docker("service ps --filter desired-state=running --format '{{json .}}' gpuswarm_ollama")
+    assert sorted(task["Node"] for task in tasks) == [*cluster.workers, "lab-gpu-4"]
+
+
+def test_taking_a_server_away_drains_it_first(cluster: Cluster, docker: Callable[[str], Any]) -> None:
+    output = playbook("site")
+    drained, deleted = output.find("Drain lab-gpu-4"), output.find("Delete the server")
+    assert 0 < drained < deleted
+    names = [node["Hostname"] for node in docker("node ls --format '{{json .}}'")]
+    assert sorted(names) == sorted((cluster.manager, *cluster.workers))
+    tasks = docker("service ps --filter desired-state=running --format '{{json .}}' gpuswarm_ollama")
+    assert sorted(task["Node"] for task in tasks) == list(cluster.workers)
+    listed = subprocess.run(["lab/lab", "status"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
+    assert "lab-gpu-4" not in listed.stdout
+
+
+def test_of_two_recoveries_at_once_the_second_leaves(manager: Host) -> None:
+    unit = "grep -h ^Environment= /etc/systemd/system/gpuswarm-recover.service | cut -d= -f2- | grep -v PYTHONDONT"
+    run = "/opt/gpuswarm/venv/bin/ansible-playbook gpuswarm.ollama.recover"
+    both = manager.check_output(
+        f"cd / && export $({unit}) && ({run} >/tmp/first 2>&1; echo $? >>/tmp/first) & "
+        f"cd / && export $({unit}) && {run} >/tmp/second 2>&1; echo $? >>/tmp/second; wait; "
+        "cat /tmp/first; echo =====; cat /tmp/second; rm /tmp/first /tmp/second"
+    )
+    outputs = both.split("=====")
+    left = [output for output in outputs if "Another run is at work" in output]
+    assert len(left) == 1, both
+    assert all(output.rstrip().endswith("\n0") for output in outputs), both
+    assert "Observe the swarm" not in left[0]
+
+
+def test_no_file_that_others_can_read_holds_a_secret(
+    cluster: Cluster, connect: Connect, secrets: dict[str, str]
+) -> None:
+    patterns = "\n".join(secrets.values())
+    for name in (cluster.manager, *cluster.workers):
+        host = connect(name)
+        # The patterns go in by standard input: an argument would be a leak of the test's own.
+        found = host.run(
+            "grep -lFf - $(find /etc /opt /root /run /tmp /usr/local /var -xdev -path /var/lib/docker -prune -o "
+            f"-type f -perm /044 -size -1M -print) <<'END'\n{patterns}\nEND"
+        )
+        assert found.stdout == "", f"{name}: {found.stdout}"
