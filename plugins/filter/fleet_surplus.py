@@ -40,8 +40,7 @@ _value:
   elements: str
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils import fleet
 
@@ -49,6 +48,6 @@ from ansible_collections.gpuswarm.ollama.plugins.module_utils import fleet
 class FilterModule:
     """The filter, as Ansible looks for it."""
 
-    def filters(self) -> dict[str, Callable[[list[Mapping[str, Any]], list[Mapping[str, Any]]], list[str]]]:
+    def filters(self) -> dict[str, Callable[..., list[str]]]:
         """Name and function."""
         return {"fleet_surplus": fleet.surplus}

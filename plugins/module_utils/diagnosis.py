@@ -26,7 +26,7 @@ CONVERGE = "converge"  # the server runs, its node is not what it should be
 REPORT = "report"  # a person has to look
 
 # What lifecycle says about a server: (kind of action, reason in words).
-Decide = Callable[[Mapping[str, Any] | None, Mapping[str, Any]], tuple[str, str]]
+Decide = Callable[..., tuple[str, str]]
 
 
 @dataclass(frozen=True)

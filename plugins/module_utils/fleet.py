@@ -60,7 +60,7 @@ def server_specs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     return specs
 
 
-def surplus(specs: list[Mapping[str, Any]], servers: list[Mapping[str, Any]]) -> list[str]:
+def surplus(specs: Iterable[Mapping[str, Any]], servers: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of GPU servers that exist and are not wanted any more, the highest number first.
 
     The manager is never surplus: only a person removes it (``playbooks/destroy.yml``).

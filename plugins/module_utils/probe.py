@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is there anything for the recovery loop to do? One look at the cloud and one at the swarm, without Ansible.
 
-Runs on the manager as systemd's ``ExecCondition`` with the path of its configuration: exit status 0 starts the
-recovery, 1 means that nothing is lost. Only the standard library is imported, because it runs every few seconds: the
-cloud's token is the one that the last recovery left in its cache. Without a token that is still good the recovery is
-started; it gets a new one and finds nothing to do.
+The program around it is ``roles/recovery/files/probe.py``. Only the standard library is imported, as it runs every
+few seconds: the cloud's token is the one that the last recovery left in its cache. Without a token that is still good the
+recovery is started; it gets a new one and finds nothing to do.
 """
 
 from __future__ import annotations
@@ -15,11 +14,9 @@ import json
 import os
 import socket
 import ssl
-import sys
-import urllib.error
-import urllib.request
+import urllib.parse
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +27,6 @@ from .swarm import nodes_from_api
 
 DOCKER_SOCKET = "/var/run/docker.sock"
 TIMEOUT = 5.0  # seconds for each of the two looks
-
-LOOK_CLOSER = 0
-NOTHING_TO_DO = 1
 
 
 class NoTokenError(Exception):
@@ -72,25 +66,43 @@ def list_servers(config: Mapping[str, Any], now: datetime) -> list[dict[str, Any
     """The fleet's servers, as modules return them.
 
     :raises NoTokenError: see ``read_token``; also when the cloud refuses the token.
-    :raises SilentError: the cloud did not answer, or not in JSON.
+    :raises SilentError: the cloud did not answer, or makes no sense.
     """
     token, catalog = read_token(config.get("token_cache"), now)
     url = endpoint(catalog, "compute", config.get("interface") or "public", config.get("region") or None)
-    request = urllib.request.Request(  # noqa: S310 (the address is the catalog's)
-        f"{url}/servers/detail",
-        headers={"X-Auth-Token": token, "OpenStack-API-Version": f"compute {COMPUTE_MICROVERSION}"},
-    )
-    context = ssl.create_default_context(cafile=config.get("cacert") or None) if url.startswith("https") else None
+    headers = {"X-Auth-Token": token, "OpenStack-API-Version": f"compute {COMPUTE_MICROVERSION}"}
+    status, body = _get(url + "/servers/detail", headers, str(config.get("cacert") or ""))
+    if status == http.HTTPStatus.UNAUTHORIZED:
+        raise NoTokenError("the cloud does not take the token any more")
+    if status != http.HTTPStatus.OK:
+        raise SilentError(f"the cloud answers with HTTP {status}")
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT, context=context) as answer:  # noqa: S310
-            servers = json.load(answer)["servers"]
-    except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.UNAUTHORIZED:
-            raise NoTokenError("the cloud does not take the token any more") from error
-        raise SilentError(f"the cloud answers with HTTP {error.code}") from error
-    except (OSError, ValueError, KeyError, http.client.HTTPException) as error:
-        raise SilentError(f"the cloud does not answer: {error}") from error
+        servers = json.loads(body)["servers"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SilentError("the cloud's answer makes no sense") from error
     return [server.as_result() for server in ours([Server.from_api(data) for data in servers], str(config["fleet"]))]
+
+
+def _get(url: str, headers: Mapping[str, str], cacert: str) -> tuple[int, bytes]:
+    """Status and body of an address that the catalog names.
+
+    :raises SilentError: there is no answer within the time-out.
+    """
+    parts = urllib.parse.urlsplit(url)
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        context = ssl.create_default_context(cafile=cacert or None)
+        connection = http.client.HTTPSConnection(parts.netloc, timeout=TIMEOUT, context=context)
+    else:
+        connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT)
+    try:
+        connection.request("GET", parts.path, headers=dict(headers))
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise SilentError(f"the cloud does not answer: {error}") from error
+    finally:
+        connection.close()
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -119,24 +131,14 @@ def list_nodes() -> list[dict[str, Any]]:
     return data
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Look once; prints why, for the journal. Returns the exit status."""
-    try:
-        config = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
-        now = datetime.now(UTC)
-        servers = list_servers(config, now)
-        nodes = nodes_from_api(list_nodes())
-        reasons = worth_a_run(diagnose(config["specs"], servers, nodes, [], config["ollama_service"], config["labels"]))
-    except NoTokenError as error:
-        print(f"looking closer: {error}")
-        return LOOK_CLOSER
-    except SilentError as error:
-        print(f"nothing is done: {error}")
-        return NOTHING_TO_DO
-    for reason in reasons:
-        print(reason)
-    return LOOK_CLOSER if reasons else NOTHING_TO_DO
+def look(config: Mapping[str, Any], now: datetime) -> list[str]:
+    """Look once at both; why the recovery should run.
 
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv))
+    :param config: ``fleet``, ``specs``, ``region``, ``interface``, ``cacert``, ``token_cache`` (directory),
+        ``ollama_service``, ``labels``.
+    :raises NoTokenError: see ``list_servers``.
+    :raises SilentError: the cloud or Docker did not answer.
+    """
+    servers = list_servers(config, now)
+    nodes = nodes_from_api(list_nodes())
+    return worth_a_run(diagnose(config["specs"], servers, nodes, [], config["ollama_service"], config["labels"]))

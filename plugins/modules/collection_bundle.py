@@ -30,7 +30,7 @@ options:
 attributes:
   check_mode:
     description: Writes the archive in check mode, too, because it is a temporary file that later steps compare with.
-    support: none
+    support: full
   diff_mode:
     description: The archive is binary.
     support: none

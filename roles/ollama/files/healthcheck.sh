@@ -1,14 +1,14 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Healthy means: every configured model is loaded and, where a GPU is required, wholly in the GPU's memory.
 # "ollama list" would also pass when the GPU is lost and the server answers from the CPU.
 set -u
 here=${BASH_SOURCE[0]%/*}
-# shellcheck source=roles/ollama/files/ollama_api.sh
+# shellcheck source=/dev/null
 . "$here/ollama_api.sh"
 
 loaded=$(request GET /api/ps 3) || { echo "the server does not answer"; exit 1; }
 for model in ${GPUSWARM_MODELS:?}; do
-  case "$(residency "$model"):${GPUSWARM_REQUIRE_GPU:-true}" in
+  case "$(residency "$model" "$loaded"):${GPUSWARM_REQUIRE_GPU:-true}" in
     gpu:*|partial:false) ;;
     none:*) echo "$model is not loaded"; exit 1 ;;
     *) echo "$model is not wholly in the GPU's memory"; exit 1 ;;

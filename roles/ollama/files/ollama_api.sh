@@ -29,10 +29,10 @@ full_name() {
   esac
 }
 
-# residency MODEL: "gpu", "partial" or "none", out of what the server says is loaded (/api/ps).
+# residency MODEL LOADED: "gpu", "partial" or "none", out of what the server says is loaded (/api/ps).
 # A model's size and the part of it in the GPU's memory are both in its entry; they are equal when all of it is there.
 residency() {
-  local name entry size vram
+  local name entry size vram loaded=$2
   name=$(full_name "$1")
   while IFS= read -r entry; do
     case "$entry" in

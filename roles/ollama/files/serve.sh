@@ -1,9 +1,9 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Runs the server, and sees to it that the configured models are there and loaded. Failures are tried again with
 # growing pauses; the health check keeps traffic away until all models are loaded.
 set -u
 here=${BASH_SOURCE[0]%/*}
-# shellcheck source=roles/ollama/files/ollama_api.sh
+# shellcheck source=/dev/null
 . "$here/ollama_api.sh"
 
 say() { printf 'gpuswarm: %s\n' "$*"; }
@@ -23,10 +23,10 @@ present() { request POST /api/show 10 "{\"model\":\"$1\"}" >/dev/null; }
 
 # One round over all models; fails when one is not loaded at its end.
 ensure_models() {
-  local model
+  local model loaded
   for model in ${GPUSWARM_MODELS:?}; do
     loaded=$(request GET /api/ps 5) || return 1
-    [ "$(residency "$model")" = none ] || continue
+    [ "$(residency "$model" "$loaded")" = none ] || continue
     if ! present "$model"; then
       say "pulling $model"
       ollama pull "$model" </dev/null || { say "$model could not be pulled"; return 1; }
