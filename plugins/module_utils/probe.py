@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is there anything for the recovery loop to do? One look at the cloud and one at the swarm, without Ansible.
 
-The program around it is ``roles/recovery/files/probe.py``. Only the standard library is imported, as it runs every
-few seconds: the cloud's token is the one that the last recovery left in its cache. Without a token that is still good the
+The program around it is ``roles/recovery/files/probe.py``. Only the standard library is imported, as it runs every few
+seconds: the cloud's token is the one that the last recovery left in its cache. Without a token that is still good the
 recovery is started; it gets a new one and finds nothing to do.
 """
 
