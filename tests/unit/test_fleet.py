@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.fleet import FleetError, server_specs, surplus
+from ansible_collections.gpuswarm.ollama.plugins.module_utils.fleet import FleetError, ingress_rules, server_specs, surplus
 
 COMMON = {"flavor": "f", "image": "i", "volume_size": 10, "volume_type": "fast.{zone}"}
 
@@ -81,3 +81,20 @@ def test_surplus_is_gpu_servers_only_highest_number_first() -> None:
     servers = [{"name": name, "role": "manager" if "manager" in name else "gpu_worker"} for name in names]
     assert surplus(server_specs(settings(count=8)), servers) == ["demo-gpu-11", "demo-gpu-10", "demo-gpu-9"]
     assert surplus([], [{"name": "demo-manager", "role": "manager"}]) == []
+
+
+def test_ingress_rules_for_every_network_and_port() -> None:
+    rules = ingress_rules(["203.0.113.7/32", "2001:db8::/64"], [80, 443])
+    assert [(rule["ether_type"], rule["remote_ip_prefix"], rule["port_range_min"]) for rule in rules] == [
+        ("IPv4", "203.0.113.7/32", 80),
+        ("IPv4", "203.0.113.7/32", 443),
+        ("IPv6", "2001:db8::/64", 80),
+        ("IPv6", "2001:db8::/64", 443),
+    ]
+    assert ingress_rules([], [80]) == []
+
+
+@pytest.mark.parametrize("network", ["", "everywhere", "203.0.113.7/24", "300.0.0.0/8"])
+def test_a_wrong_network_is_named(network: str) -> None:
+    with pytest.raises(FleetError, match="CIDR"):
+        ingress_rules([network], [22])
