@@ -151,7 +151,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             with connect(options, timeout=float(self.get_option("timeout"))) as cloud:
                 found = ours(cloud.servers(), self._fleet())
         except CloudError as error:
-            raise AnsibleParserError(f"inventory plugin {self.NAME}: {error}") from error
+            # Ansible would print the cause once more
+            raise AnsibleParserError(f"inventory plugin {self.NAME}: {error}") from None
         return [hosts.entry(server, self.get_option("preemptible_tag")) for server in found]
 
     def _templated(self, value: Any) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 ROLE_MANAGER = "manager"
@@ -60,6 +60,22 @@ def server_specs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     return specs
 
 
+def problems(settings: Mapping[str, Any]) -> list[str]:
+    """Everything that is wrong with the fleet's variables and can be known without asking the cloud.
+
+    :param settings: what `server_specs` takes, and ``admin_cidrs``, ``client_cidrs``, ``client_ports``,
+        ``network_cidr``, ``network_pool`` (``start``, ``end``), ``network_dns``.
+    :returns: one sentence for each mistake, which names the variable and the fix; empty if there is none.
+    """
+    found = []
+    for check in (server_specs, _check_admins, _check_clients, _check_network):
+        try:
+            check(settings)
+        except FleetError as error:
+            found.append(str(error))
+    return found
+
+
 def surplus(specs: Iterable[Mapping[str, Any]], servers: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of GPU servers that exist and are not wanted any more, the highest number first.
 
@@ -95,6 +111,63 @@ def ingress_rules(networks: Iterable[str], ports: Iterable[int]) -> list[dict[st
             }
         )
     return rules
+
+
+def _check_admins(settings: Mapping[str, Any]) -> None:
+    networks = _networks(settings, "admin_cidrs", [22])
+    if not networks:
+        raise FleetError(
+            "fleet_admin_cidrs is empty: nobody could log in to the servers. Set it to the networks that you work "
+            'from, e.g. ["203.0.113.7/32"]'
+        )
+
+
+def _check_clients(settings: Mapping[str, Any]) -> None:
+    ports = settings.get("client_ports")
+    if not isinstance(ports, Sequence) or isinstance(ports, str):
+        raise FleetError(f"fleet_client_ports is {ports!r}: a list of TCP ports is wanted, e.g. [80]")
+    for port in ports:
+        _number({"port": port}, "port", "A port in fleet_client_ports", 1, 65535)
+    _networks(settings, "client_cidrs", ports)
+
+
+def _networks(settings: Mapping[str, Any], option: str, ports: Iterable[int]) -> list[dict[str, Any]]:
+    """The rules for the networks in a variable; the error names it."""
+    networks = settings.get(option)
+    if not isinstance(networks, Sequence) or isinstance(networks, str):
+        raise FleetError(f'fleet_{option} is {networks!r}: a list of networks is wanted, e.g. ["203.0.113.7/32"]')
+    try:
+        return ingress_rules(networks, ports)
+    except FleetError as error:
+        raise FleetError(f"fleet_{option}: {error}") from error
+
+
+def _check_network(settings: Mapping[str, Any]) -> None:
+    """The network that is to be created, if one is."""
+    cidr = settings.get("network_cidr")
+    if not cidr:
+        return
+    try:
+        network = ipaddress.ip_network(cidr)
+    except ValueError as error:
+        raise FleetError(
+            f"fleet_network_cidr is {cidr!r}, no network in CIDR notation such as 192.168.180.0/24: {error}"
+        ) from error
+    pool = settings.get("network_pool") or {}
+    if pool and set(pool) != {"start", "end"}:
+        raise FleetError(f"fleet_network_pool is {pool!r}: it wants both, start and end, or nothing at all")
+    for key in pool:
+        if _address(pool[key], f"fleet_network_pool.{key}") not in network:
+            raise FleetError(f"fleet_network_pool.{key} is {pool[key]}, which is not in fleet_network_cidr ({network})")
+    for server in settings.get("network_dns") or []:
+        _address(server, "A name server in fleet_network_dns")
+
+
+def _address(value: str, variable: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(value)
+    except ValueError as error:
+        raise FleetError(f"{variable} is {value!r}, which is no IP address") from error
 
 
 def _natural(name: str) -> tuple[Any, ...]:

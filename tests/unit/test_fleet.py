@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.fleet import FleetError, ingress_rules, server_specs, surplus
+from ansible_collections.gpuswarm.ollama.plugins.module_utils.fleet import (
+    FleetError,
+    ingress_rules,
+    problems,
+    server_specs,
+    surplus,
+)
 
 COMMON = {"flavor": "f", "image": "i", "volume_size": 10, "volume_type": "fast.{zone}"}
 
@@ -98,3 +104,50 @@ def test_ingress_rules_for_every_network_and_port() -> None:
 def test_a_wrong_network_is_named(network: str) -> None:
     with pytest.raises(FleetError, match="CIDR"):
         ingress_rules([network], [22])
+
+
+def network_settings(**changes: Any) -> dict[str, Any]:
+    right = {
+        "admin_cidrs": ["203.0.113.7/32"],
+        "client_cidrs": [],
+        "client_ports": [80],
+        "network_cidr": "192.168.180.0/24",
+        "network_pool": {"start": "192.168.180.20", "end": "192.168.180.99"},
+        "network_dns": ["192.0.2.53", "2001:db8::53"],
+    }
+    return {**settings(), **right, **changes}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"network_cidr": "", "network_pool": {"start": "x"}}, {"network_pool": {}}, {"network_dns": []}]
+)
+def test_right_variables_have_no_problem(changes: dict[str, Any]) -> None:
+    assert problems(network_settings(**changes)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"name": "Demo"}, ["fleet_name", "'Demo'"]),
+        ({"admin_cidrs": []}, ["fleet_admin_cidrs is empty"]),
+        ({"admin_cidrs": "203.0.113.7/32"}, ["fleet_admin_cidrs", "a list"]),
+        ({"admin_cidrs": ["203.0.113.777"]}, ["fleet_admin_cidrs", "'203.0.113.777'"]),
+        ({"client_cidrs": ["10.0.0.1/8"]}, ["fleet_client_cidrs", "host bits"]),
+        ({"client_cidrs": None}, ["fleet_client_cidrs", "a list"]),
+        ({"client_ports": 80}, ["fleet_client_ports", "a list"]),
+        ({"client_ports": [80, 70000]}, ["fleet_client_ports", "70000", "65535"]),
+        ({"network_cidr": "192.168.180.0/33"}, ["fleet_network_cidr", "'192.168.180.0/33'"]),
+        ({"network_pool": {"start": "192.168.180.20"}}, ["fleet_network_pool", "both"]),
+        ({"network_pool": {"start": "192.168.180.20", "end": "192.168.181.99"}}, ["fleet_network_pool.end", "not in"]),
+        ({"network_pool": {"start": "20", "end": "192.168.180.99"}}, ["fleet_network_pool.start", "'20'"]),
+        ({"network_dns": ["dns.example"]}, ["fleet_network_dns", "'dns.example'"]),
+    ],
+)
+def test_each_wrong_variable_is_one_problem(changes: dict[str, Any], words: list[str]) -> None:
+    (problem,) = problems(network_settings(**changes))
+    assert all(word in problem for word in words)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    found = problems(network_settings(name="", admin_cidrs=[], client_cidrs=["x"], network_cidr="y"))
+    assert len(found) == 4
