@@ -17,7 +17,7 @@ import shlex
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -222,8 +222,10 @@ def zone_without_room(cloud_environment: dict[str, str]) -> Iterator[Callable[[]
     release()
 
 
-def ansible(*command: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs a command of Ansible with the checkout as the collection."""
+def ansible(
+    *command: str, env: Mapping[str, str | None] | None = None, seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command of Ansible with the checkout as the collection. A variable that is None is taken away."""
     environment = {
         **os.environ,
         "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
@@ -231,5 +233,11 @@ def ansible(*command: str, env: dict[str, str] | None = None) -> subprocess.Comp
         **(env or {}),
     }
     return subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command,
+        cwd=REPOSITORY,
+        env={name: value for name, value in environment.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
     )
