@@ -38,7 +38,7 @@ def playbook(name: str, *arguments: str, inventory: Path = ROOT / "inventory" / 
         command, capture_output=True, text=True, check=False, timeout=LIMIT_S, env=environment, stdin=subprocess.DEVNULL
     )
     output = result.stdout + result.stderr
-    assert result.returncode == 0, output[-6000:]
+    assert result.returncode == 0, result.stdout[-6000:]
     return output
 
 
