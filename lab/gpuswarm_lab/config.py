@@ -209,6 +209,8 @@ class Configuration:
                 "storage_availability_zone": model.ZONES[0],
                 "default_availability_zone": model.ZONES[0],
                 "scheduler_driver_init_wait_time": 1,
+                # Zones whose service registers late on a busy machine must not stay unknown for an hour.
+                "az_cache_duration": 1,
                 "service_down_time": NEVER_S,
                 "glance_api_servers": self.lab.url("glance"),
                 "rootwrap_config": self.venv / "etc/cinder/rootwrap.conf",
