@@ -5,7 +5,8 @@
 # Dechunked by asking for HTTP/1.0, in which Go's server closes the connection at the end.
 request() {
   local method=$1 path=$2 seconds=$3 body=${4-} status line
-  # The server may accept and then stay silent: the whole request is bounded, not only its parts.
+  # The server may accept and then stay silent: every read is bounded, so the whole takes a few times SECONDS at most
+  # while it sends nothing.
   exec 3<>"/dev/tcp/127.0.0.1/${OLLAMA_PORT:-11434}" || return 1
   printf '%s %s HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' \
     "$method" "$path" "${#body}" "$body" >&3
