@@ -76,6 +76,7 @@ class Configuration:
             "database": self._database("keystone"),
             "token": {"provider": "fernet", "expiration": 86400},
             "fernet_tokens": {"key_repository": self.files / "fernet"},
+            "fernet_receipts": {"key_repository": self.files / "fernet"},  # else it looks below /etc
             "credential": {"key_repository": self.files / "credential"},
             "identity": {"password_hash_rounds": 4},  # bcrypt at full strength costs a second per login
             "cache": {"enabled": True, "backend": "oslo_cache.dict"},

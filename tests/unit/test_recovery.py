@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from ansible_collections.gpuswarm.ollama.plugins.module_utils.recovery import NO_ANSWER, restore_results
 
 WELL = {"name": "f-gpu-1", "action": "unshelve"}
@@ -17,7 +18,11 @@ ILL = {"name": "f-gpu-2", "action": "report", "error": "no room"}
         pytest.param({"skipped": True, "changed": False}, [], [], [], id="nothing was lost"),
         pytest.param({"servers": [WELL]}, ["f-gpu-1"], [WELL], [], id="restored"),
         pytest.param(
-            {"servers": [WELL, ILL], "msg": "1 of 2 servers failed"}, ["f-gpu-1", "f-gpu-2"], [WELL], [ILL], id="one of two"
+            {"servers": [WELL, ILL], "msg": "1 of 2 servers failed"},
+            ["f-gpu-1", "f-gpu-2"],
+            [WELL],
+            [ILL],
+            id="one of two",
         ),
         pytest.param(
             {"failed": True, "msg": "Keystone refused"},

@@ -44,6 +44,13 @@ def test_configuration_is_what_a_parser_reads(tmp_path: Path, service: str) -> N
     assert "None" not in text
 
 
+@pytest.mark.parametrize("section", ["fernet_tokens", "fernet_receipts", "credential"])
+def test_keystone_keeps_every_key_in_the_lab(tmp_path: Path, section: str) -> None:
+    lab = model.Lab(root=tmp_path)
+    keystone = Configuration(lab, tmp_path / "venv", "pass").keystone()
+    assert Path(str(keystone[section]["key_repository"])).is_relative_to(lab.cloud)
+
+
 def test_clouds_yaml_is_yaml(tmp_path: Path) -> None:
     yaml = pytest.importorskip("yaml")
     auth = {"username": "u", "password": "-_p: #", "project_name": "p"}
