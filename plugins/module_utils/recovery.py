@@ -13,7 +13,7 @@ NO_ANSWER = "the module that restores servers ended without a word about it"
 def restore_results(result: Mapping[str, Any], lost: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """Sorts the servers that were to be restored by what came of it; none is left out.
 
-    :param result: what the module ``selectel_fleet`` returned: ``servers``, each with ``error`` if it failed. A run that
+    :param result: what the module ``selectel_fleet`` returned: ``servers``, each with ``error`` if it failed. One that
         failed as a whole, at the login for example, has only its ``msg``.
     :param lost: names of the servers that were to be restored.
     :returns: ``restored``: the module's results; ``failed``: the same, with ``name`` and ``error`` at least.
