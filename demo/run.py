@@ -129,11 +129,15 @@ def lines_of(command: Sequence[str], log: Path, limit_s: float) -> Iterator[str]
         ) as process,
     ):
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        for line in process.stdout:
-            copy.write(line)
-            tail.append(line.rstrip("\n"))
-            yield line.rstrip("\n")
-        status = process.wait()
+        try:
+            for line in process.stdout:
+                copy.write(line)
+                tail.append(line.rstrip("\n"))
+                yield line.rstrip("\n")
+            status = process.wait()
+        finally:
+            # `timeout` has a process group of its own, which Ctrl-C does not reach; this it passes on.
+            process.terminate()
     if status:
         end = "\n".join(f"    {line}" for line in tail)
         why = f"took longer than {int(limit_s)} s" if status in {124, 137} else f"failed with status {status}"

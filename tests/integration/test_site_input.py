@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -204,6 +205,18 @@ def test_wrong_input_is_one_error_and_nothing_created(site: Site, case: Case) ->
     for word in case.words:
         assert word in error
     assert has_no_password(site, done)
+    assert site.existing() == {}
+
+
+def test_check_mode_on_an_empty_cloud_says_what_it_would_do(site: Site) -> None:
+    done = site.play("site", "--check", "--diff", fleet_gpu_count=2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in (f"{site.fleet}-manager", f"{site.fleet}-gpu-1", f"{site.fleet}-gpu-2"):
+        assert f"+  {name}:" in done.stdout, done.stdout
+    changed = re.search(r"^localhost +: ok=\d+ +changed=(\d+)", done.stdout, re.MULTILINE)
+    assert changed is not None
+    # Key pair, security groups, network and router, and the servers
+    assert int(changed.group(1)) >= 5, done.stdout
     assert site.existing() == {}
 
 
