@@ -58,7 +58,8 @@ def swarm() -> dict[str, dict[str, Any]]:
         for node in nodes
     }
     for task in get("/tasks"):
-        if task.get("ServiceID") in services:
+        # Swarm keeps a few ended tasks of each replica, for people to look at.
+        if task.get("ServiceID") in services and task["DesiredState"] == "running":
             networks = task.get("NetworksAttachments") or []
             seen[f"task {task['ID']}"] = {
                 "kind": "task",

@@ -23,11 +23,13 @@ RESPONSES: dict[str, Any] = {
             "ID": "t1",
             "ServiceID": "s1",
             "NodeID": "n1",
+            "DesiredState": "running",
             "Status": {"State": "running"},
             "NetworksAttachments": [{"Addresses": ["10.0.1.5/24"]}],
         },
-        {"ID": "t2", "ServiceID": "s1", "Status": {"State": "pending"}},
-        {"ID": "t3", "ServiceID": "s2", "NodeID": "n1", "Status": {"State": "running"}},
+        {"ID": "t2", "ServiceID": "s1", "DesiredState": "running", "Status": {"State": "pending"}},
+        {"ID": "t3", "ServiceID": "s2", "NodeID": "n1", "DesiredState": "running", "Status": {"State": "running"}},
+        {"ID": "t4", "ServiceID": "s1", "NodeID": "n1", "DesiredState": "shutdown", "Status": {"State": "rejected"}},
     ],
 }
 
@@ -60,7 +62,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("engine")
-def test_swarm_names_nodes_and_tasks_of_ollama_only() -> None:
+def test_swarm_names_nodes_and_the_wanted_tasks_of_ollama_only() -> None:
     assert poller.swarm() == {
         "node n1": {"kind": "node", "node_id": "n1", "hostname": "gpu-1", "state": "ready"},
         "task t1": {
