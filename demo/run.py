@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +104,7 @@ def environment() -> dict[str, str]:
     }
 
 
-def lines_of(command: Sequence[str], log: Path, limit_s: float) -> Iterator[str]:
+def lines_of(command: Sequence[str], log: Path, limit_s: float) -> Generator[str]:
     """Run a command, keep its output in a file, and yield it line by line.
 
     Raises:

@@ -38,8 +38,15 @@ def playbook(name: str, *arguments: str, inventory: Path = ROOT / "inventory" / 
         command, capture_output=True, text=True, check=False, timeout=LIMIT_S, env=environment, stdin=subprocess.DEVNULL
     )
     output = result.stdout + result.stderr
-    assert result.returncode == 0, result.stdout[-6000:]
+    assert result.returncode == 0, "\n".join([*failures(result.stdout), result.stdout[-3000:]])
     return output
+
+
+def failures(output: str) -> list[str]:
+    """What Ansible says of the tasks that failed; at -vvv it is far from the end."""
+    return [
+        f"{text[:4000]}\n" for text in re.split(r"^(?=TASK |PLAY )", output, flags=re.MULTILINE) if "\nfatal: " in text
+    ]
 
 
 def changes(output: str) -> dict[str, int]:
