@@ -9,8 +9,7 @@ from pathlib import Path
 
 from . import model
 
-# A back-end service lives as long as its process, so it is never taken for dead. Cinder would take all but one for
-# dead: it remembers a service's id per process, and reports only the last one's life.
+# A back-end service lives as long as its process, so it is never taken for dead.
 NEVER_S = 10 * 365 * 86400
 
 Sections = Mapping[str, Mapping[str, object]]
@@ -210,8 +209,9 @@ class Configuration:
                 "storage_availability_zone": model.ZONES[0],
                 "default_availability_zone": model.ZONES[0],
                 "scheduler_driver_init_wait_time": 1,
-                # Zones whose service registers late on a busy machine must not stay unknown for an hour.
-                "az_cache_duration": 1,
+                # No reports of life: Cinder keeps one service's id per process, so that every service in it would
+                # report in the last one's row, and write its own zone there. Every few seconds a zone was gone.
+                "report_interval": 0,
                 "service_down_time": NEVER_S,
                 "glance_api_servers": self.lab.url("glance"),
                 "rootwrap_config": self.venv / "etc/cinder/rootwrap.conf",
