@@ -178,6 +178,8 @@ def run_module(name: str, /, *, check: bool = False, diff: bool = True, **option
     with patch_module_args(arguments), contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         module.main()
     result = dict(json.loads(output.getvalue().strip().splitlines()[-1]))
+    if result.get("failed"):
+        print(f"{name}: {result['msg']}")  # pytest shows it when the test fails
     result["warnings"] = [w["event"]["msg"] if isinstance(w, dict) else w for w in result.get("warnings", ())]
     return result
 
