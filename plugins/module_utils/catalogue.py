@@ -144,8 +144,8 @@ class Catalogue:
             problems.append(f"network '{spec.network}' has no subnet, so a server would get no address: create one")
         if spec.key_name:
             self._find("key pair", spec.key_name, "key_name", problems)
-        if spec.volume_type:
-            self._find("volume type", spec.volume_type, "volume_type", problems)
+        if spec.disk_type:
+            self._find("volume type", spec.disk_type, "volume_type", problems)
         if zone or spec.volume_availability_zone:
             self._find("volume availability zone", spec.volume_zone, "volume_availability_zone", problems)
         groups = self.security_group_ids(spec.security_groups, problems) if spec.security_groups else None

@@ -15,7 +15,6 @@ import os
 import re
 import stat
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from .errors import (
     api_message,
     from_response,
 )
+from .files import replace_private
 from .retry import ATTEMPTS, Failure, next_delay, parse_retry_after, transient, uncertain
 from .servers import FLEET, SERVER, Server, owner
 
@@ -287,16 +287,7 @@ class TokenCache:
         """Replaces the file as a whole; a directory that cannot be written to is no error."""
         if self.path is None or not state:
             return
-        with contextlib.suppress(OSError):
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".token-", dir=self.path.parent)  # 0600
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump({"auth_state": state}, file)
-                Path(name).replace(self.path)
-            except OSError:
-                Path(name).unlink()
-                raise
+        replace_private(self.path, json.dumps({"auth_state": state}))
 
 
 @dataclass
@@ -621,6 +612,10 @@ class Cloud:
             body={"metadata": dict(metadata)},
             repeatable=True,
         )
+
+    def delete_metadata(self, server: Server, key: str) -> None:
+        """Removes one key, leaving the others."""
+        self.delete("compute", f"/servers/{server.id}/metadata/{key}", f"removing metadata of the server {server.name}")
 
     # -- volumes ------------------------------------------------------------------------------------------------
 
