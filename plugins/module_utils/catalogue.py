@@ -43,25 +43,27 @@ def _images(cloud: Cloud) -> Items:
 
 
 def _networks(cloud: Cloud) -> Items:
-    return list(cloud.get("network", "/networks", "listing the networks")["networks"])
+    return list(cloud.get("network", "/networks", "networks", "listing the networks"))
 
 
 def _security_groups(cloud: Cloud) -> Items:
     path = "/security-groups?fields=id&fields=name"
-    return list(cloud.get("network", path, "listing the security groups")["security_groups"])
+    return list(cloud.get("network", path, "security_groups", "listing the security groups"))
 
 
 def _key_pairs(cloud: Cloud) -> Items:
-    return [pair["keypair"] for pair in cloud.get("compute", "/os-keypairs", "listing the key pairs")["keypairs"]]
+    pairs = cloud.get("compute", "/os-keypairs", "keypairs", "listing the key pairs")
+    return [pair["keypair"] for pair in pairs]
 
 
 def _zones(cloud: Cloud, service: str) -> Items:
-    data = cloud.get(service, "/os-availability-zone", f"listing the {service} availability zones")
-    return [{"name": zone["zoneName"]} for zone in data["availabilityZoneInfo"]]
+    doing = f"listing the {service} availability zones"
+    zones = cloud.get(service, "/os-availability-zone", "availabilityZoneInfo", doing)
+    return [{"name": zone["zoneName"]} for zone in zones]
 
 
 def _volume_types(cloud: Cloud) -> Items:
-    return list(cloud.get("volume", "/types", "listing the volume types")["volume_types"])
+    return list(cloud.get("volume", "/types", "volume_types", "listing the volume types"))
 
 
 # How each kind of thing is listed, by its name in messages

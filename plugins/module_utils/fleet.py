@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .servers import PREEMPTIBLE_TAG
 from .tiers import TIMEOUTS
 
 ROLE_MANAGER = "manager"
@@ -44,12 +45,12 @@ def gpu_worker_name(fleet: str, number: int) -> str:
 def server_specs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Specifications of all servers that the fleet shall consist of, the manager first.
 
-    :param settings: ``name``, ``network``, ``security_groups``, ``key_name`` (of the fleet) and ``manager`` and
+    :param settings: ``name``, ``network``, ``key_name``, ``capacity_memory`` (of the fleet) and ``manager`` and
         ``gpu_workers``: mappings with ``flavor``, ``image``, ``zones`` (list; servers are dealt to them in turn),
-        ``volume_size`` (GiB), ``volume_type`` (``{zone}`` stands for the server's zone), ``preemptible``,
-        ``floating_ip_network``, ``restart_stopped``, ``alternatives`` (list of mappings with ``zone``, ``flavor`` or
-        both), ``on_demand_fallback``, ``tier_timeouts``; ``gpu_workers`` has ``count`` as well;
-        ``capacity_memory`` (of the fleet).
+        ``volume_size`` (GiB), ``volume_type`` (``{zone}`` stands for the server's zone), ``security_groups``,
+        ``preemptible``, ``preemptible_tag``, ``floating_ip_network``, ``restart_stopped``, ``alternatives`` (list of
+        mappings with ``zone``, ``flavor`` or both), ``on_demand_fallback``, ``tier_timeouts`` (seconds for each);
+        ``gpu_workers`` has ``count`` as well.
     :returns: one mapping per server with the option names of the module ``selectel_fleet``.
     :raises FleetError: a setting is missing or has a wrong value.
     """
@@ -235,6 +236,7 @@ def _spec(settings: Mapping[str, Any], key: str, name: str, role: str, index: in
         "volume_size": _number(section, "volume_size", _variable(key, "volume_size"), 1, 65536),
         "volume_type": section.get("volume_type") or None,
         "preemptible": bool(section.get("preemptible", False)),
+        "preemptible_tag": section.get("preemptible_tag") or PREEMPTIBLE_TAG,
         "floating_ip_network": section.get("floating_ip_network") or None,
         "restart_stopped": bool(section.get("restart_stopped", False)),
         "alternatives": _alternatives(section, _variable(key, "alternatives")),

@@ -36,6 +36,8 @@ def test_names_roles_and_zones_in_turn() -> None:
         ("demo-gpu-3", "gpu_worker", "a", "fast.{zone}"),
     ]
     assert [spec["preemptible"] for spec in specs] == [False, True, True, True]
+    assert {spec["preemptible_tag"] for spec in specs} == {"preemptible"}
+    assert server_specs(settings(preemptible_tag="spot"))[1]["preemptible_tag"] == "spot"
     assert [spec["floating_ip_network"] for spec in specs] == ["external", None, None, None]
 
 
