@@ -47,6 +47,7 @@ options:
   volume_type:
     description:
       - Type of the boot volume; at Selectel C(<type>.<zone>), for example V(fast.ru-7a).
+      - C({zone}) in it stands for the zone.
       - By default the cloud's own default.
     type: str
   volume_availability_zone:
@@ -83,6 +84,64 @@ options:
   user_data:
     description: User data for cloud-init, encoded in Base64. Read at the creation only.
     type: str
+  alternatives:
+    description:
+      - Other places for the server, tried in this order when there is no room for it where it belongs.
+      - A server in another zone gets a fresh boot volume, and the one that it had is deleted once the new one is
+        C(ACTIVE). So name other zones only for servers whose disk holds nothing that cannot be had again.
+      - A server that runs in one of these places is as it should be. It stays there.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      availability_zone:
+        description: Its availability zone. By default O(availability_zone).
+        type: str
+      flavor:
+        description: Name or ID of its flavor. By default O(flavor).
+        type: str
+      volume_type:
+        description: Type of its boot volume. By default O(volume_type).
+        type: str
+      volume_availability_zone:
+        description: Availability zone of its boot volume. By default O(volume_availability_zone).
+        type: str
+  on_demand_fallback:
+    description:
+      - Whether an ordinary server is created, in the same order of places, when none of them has room for a
+        preemptible one. It costs several times as much.
+      - It stays until a run with O(return_to_preemptible=true) replaces it.
+    type: bool
+    default: false
+  tier_timeouts:
+    description:
+      - Seconds that each way of bringing the server back may take before the next is tried. The last way that is
+        left may take as long as O(timeout) allows.
+    type: dict
+    suboptions:
+      unshelve:
+        description: For the same server to be unshelved. GPU servers are usable after about three minutes.
+        type: int
+        default: 300
+      recreate:
+        description: For a new server on the same boot volume and port.
+        type: int
+        default: 600
+      alternative:
+        description: For a new server in each of O(alternatives), its volume filled from the image.
+        type: int
+        default: 600
+      on_demand:
+        description: For an ordinary server in each place.
+        type: int
+        default: 600
+  capacity_memory:
+    description:
+      - File that remembers which zones had no room for which flavor. They are passed over for a minute, then twice
+        as long each time, up to half an hour; each pause is shortened at random by up to a half.
+      - It is made with the mode C(0600). One that is missing, damaged or cannot be written is no error.
+      - By default only the servers of one run learn from each other.
+    type: path
 """
 
     # The same, one level deeper: a test compares them.
@@ -133,6 +192,7 @@ options:
       volume_type:
         description:
           - Type of the boot volume; at Selectel C(<type>.<zone>), for example V(fast.ru-7a).
+          - C({zone}) in it stands for the zone.
           - By default the cloud's own default.
         type: str
       volume_availability_zone:
@@ -169,4 +229,62 @@ options:
       user_data:
         description: User data for cloud-init, encoded in Base64. Read at the creation only.
         type: str
+      alternatives:
+        description:
+          - Other places for the server, tried in this order when there is no room for it where it belongs.
+          - A server in another zone gets a fresh boot volume, and the one that it had is deleted once the new one is
+            C(ACTIVE). So name other zones only for servers whose disk holds nothing that cannot be had again.
+          - A server that runs in one of these places is as it should be. It stays there.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          availability_zone:
+            description: Its availability zone. By default O(servers[].availability_zone).
+            type: str
+          flavor:
+            description: Name or ID of its flavor. By default O(servers[].flavor).
+            type: str
+          volume_type:
+            description: Type of its boot volume. By default O(servers[].volume_type).
+            type: str
+          volume_availability_zone:
+            description: Availability zone of its boot volume. By default O(servers[].volume_availability_zone).
+            type: str
+      on_demand_fallback:
+        description:
+          - Whether an ordinary server is created, in the same order of places, when none of them has room for a
+            preemptible one. It costs several times as much.
+          - It stays until a run with O(return_to_preemptible=true) replaces it.
+        type: bool
+        default: false
+      tier_timeouts:
+        description:
+          - Seconds that each way of bringing the server back may take before the next is tried. The last way that is
+            left may take as long as O(timeout) allows.
+        type: dict
+        suboptions:
+          unshelve:
+            description: For the same server to be unshelved. GPU servers are usable after about three minutes.
+            type: int
+            default: 300
+          recreate:
+            description: For a new server on the same boot volume and port.
+            type: int
+            default: 600
+          alternative:
+            description: For a new server in each of O(servers[].alternatives), its volume filled from the image.
+            type: int
+            default: 600
+          on_demand:
+            description: For an ordinary server in each place.
+            type: int
+            default: 600
+      capacity_memory:
+        description:
+          - File that remembers which zones had no room for which flavor. They are passed over for a minute, then twice
+            as long each time, up to half an hour; each pause is shortened at random by up to a half.
+          - It is made with the mode C(0600). One that is missing, damaged or cannot be written is no error.
+          - By default only the servers of one run learn from each other.
+        type: path
 """

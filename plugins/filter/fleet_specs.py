@@ -17,9 +17,10 @@ author:
 options:
   _input:
     description: >-
-      The settings: C(name), C(network), C(key_name), and C(manager) and C(gpu_workers) with C(flavor), C(image),
-      C(zones), C(volume_size), C(volume_type), C(security_groups), C(preemptible), C(floating_ip_network),
-      C(restart_stopped); C(gpu_workers) has C(count), too.
+      The settings: C(name), C(network), C(key_name), C(capacity_memory), and C(manager) and C(gpu_workers) with
+      C(flavor), C(image), C(zones), C(volume_size), C(volume_type), C(security_groups), C(preemptible),
+      C(preemptible_tag), C(floating_ip_network), C(restart_stopped), C(alternatives), C(on_demand_fallback),
+      C(tier_timeouts); C(gpu_workers) has C(count), too.
     type: dict
     required: true
 """

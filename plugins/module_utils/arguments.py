@@ -11,6 +11,7 @@ from ansible.module_utils.basic import AnsibleModule
 from .errors import CloudError
 from .reconcile import Outcome
 from .servers import ROLES, Spec
+from .tiers import TIMEOUTS
 
 DEFAULT_TIMEOUT = 900  # seconds; a GPU server is usable after about three minutes
 
@@ -67,6 +68,23 @@ def server_arguments() -> dict[str, Any]:
         "metadata": {"type": "dict", "default": {}},
         "tags": {"type": "list", "elements": "str", "default": []},
         "user_data": {"type": "str"},
+        "alternatives": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "availability_zone": {"type": "str"},
+                "flavor": {"type": "str"},
+                "volume_type": {"type": "str"},
+                "volume_availability_zone": {"type": "str"},
+            },
+        },
+        "on_demand_fallback": {"type": "bool", "default": False},
+        "tier_timeouts": {
+            "type": "dict",
+            "options": {tier.value: {"type": "int", "default": seconds} for tier, seconds in TIMEOUTS.items()},
+        },
+        "capacity_memory": {"type": "path"},
     }
 
 

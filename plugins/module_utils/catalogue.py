@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the cloud offers: turns the names in a spec into ids, before anything is created.
 
-Everything is read once, and only when something has to be created: a healthy fleet costs none of it.
+Lists are read once, and only when something has to be created: a healthy fleet costs none of it. A name that a list
+does not have makes it be read once more a moment later: behind an API there are several replicas of database and cache,
+and what was created just now is not in all of them at once.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +17,10 @@ from typing import Any
 from .cloud import Cloud
 from .errors import PreflightError, unknown
 from .servers import Spec
+
+SECOND_LOOK = 1.0  # seconds until a list that lacks a name is read again
+
+Items = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -27,69 +34,83 @@ class Resolved:
     floating_network_id: str | None
 
 
+def _flavors(cloud: Cloud) -> Items:
+    return list(cloud.pages("compute", "/flavors", "flavors", "listing the flavors"))
+
+
+def _images(cloud: Cloud) -> Items:
+    return list(cloud.pages("image", "/images", "images", "listing the images"))
+
+
+def _networks(cloud: Cloud) -> Items:
+    return list(cloud.get("network", "/networks", "networks", "listing the networks"))
+
+
+def _security_groups(cloud: Cloud) -> Items:
+    path = "/security-groups?fields=id&fields=name"
+    return list(cloud.get("network", path, "security_groups", "listing the security groups"))
+
+
+def _key_pairs(cloud: Cloud) -> Items:
+    pairs = cloud.get("compute", "/os-keypairs", "keypairs", "listing the key pairs")
+    return [pair["keypair"] for pair in pairs]
+
+
+def _zones(cloud: Cloud, service: str) -> Items:
+    doing = f"listing the {service} availability zones"
+    zones = cloud.get(service, "/os-availability-zone", "availabilityZoneInfo", doing)
+    return [{"name": zone["zoneName"]} for zone in zones]
+
+
+def _volume_types(cloud: Cloud) -> Items:
+    return list(cloud.get("volume", "/types", "volume_types", "listing the volume types"))
+
+
+# How each kind of thing is listed, by its name in messages
+LISTS: dict[str, Callable[[Cloud], Items]] = {
+    "flavor": _flavors,
+    "image": _images,
+    "availability zone": lambda cloud: _zones(cloud, "compute"),
+    "network": _networks,
+    "security group": _security_groups,
+    "key pair": _key_pairs,
+    "volume type": _volume_types,
+    "volume availability zone": lambda cloud: _zones(cloud, "volume"),
+}
+
+
 class Catalogue:
-    """Lists of flavors, images, networks and so on, each read at most once."""
+    """Lists of flavors, images, networks and so on, each read only when it is needed."""
 
     def __init__(self, cloud: Cloud, pending: Collection[str] = ()) -> None:
         """Args: pending: names of what somebody else is about to create, which are taken as existing."""
         self._cloud = cloud
         self._pending = frozenset(pending)
-        self._lists: dict[str, list[dict[str, Any]]] = {}
+        self._lists: dict[str, Items] = {}
+        self._read_again: set[str] = set()
         self._lock = threading.RLock()
 
-    def _list(self, key: str, read: Callable[[], Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def _list(self, what: str, *, again: bool = False) -> Items:
+        """All things of a kind; `again` reads them anew, but only once in a run."""
+        if what == "external network":
+            return [n for n in self._list("network", again=again) if n.get("router:external")]
         with self._lock:
-            if key not in self._lists:
-                self._lists[key] = list(read())
-            return self._lists[key]
+            stale = again and what not in self._read_again
+            if stale:
+                self._read_again.add(what)
+                time.sleep(max(0.0, min(SECOND_LOOK, self._cloud.deadline.left())))
+            if stale or what not in self._lists:
+                self._lists[what] = LISTS[what](self._cloud)
+            return self._lists[what]
 
-    def _flavors(self) -> list[dict[str, Any]]:
-        return self._list(
-            "flavors", lambda: list(self._cloud.pages("compute", "/flavors", "flavors", "listing the flavors"))
-        )
-
-    def _images(self) -> list[dict[str, Any]]:
-        return self._list("images", lambda: list(self._cloud.pages("image", "/images", "images", "listing the images")))
-
-    def _networks(self) -> list[dict[str, Any]]:
-        return self._list(
-            "networks", lambda: self._cloud.get("network", "/networks", "listing the networks")["networks"]
-        )
-
-    def _security_groups(self) -> list[dict[str, Any]]:
-        path = "/security-groups?fields=id&fields=name"
-        return self._list(
-            "groups", lambda: self._cloud.get("network", path, "listing the security groups")["security_groups"]
-        )
-
-    def _keys(self) -> list[dict[str, Any]]:
-        def read() -> list[dict[str, Any]]:
-            pairs = self._cloud.get("compute", "/os-keypairs", "listing the key pairs")["keypairs"]
-            return [pair["keypair"] for pair in pairs]
-
-        return self._list("keys", read)
-
-    def _zones(self, service: str) -> list[dict[str, Any]]:
-        def read() -> list[dict[str, Any]]:
-            data = self._cloud.get(service, "/os-availability-zone", f"listing the {service} availability zones")
-            return [{"name": zone["zoneName"]} for zone in data["availabilityZoneInfo"]]
-
-        return self._list(f"zones {service}", read)
-
-    def _volume_types(self) -> list[dict[str, Any]]:
-        return self._list(
-            "types", lambda: self._cloud.get("volume", "/types", "listing the volume types")["volume_types"]
-        )
-
-    def _find(
-        self, what: str, wanted: str, items: Sequence[dict[str, Any]], option: str, problems: list[str]
-    ) -> dict[str, Any]:
+    def _find(self, what: str, wanted: str, option: str, problems: list[str]) -> dict[str, Any]:
         """The item of that id or name; an empty dict, and a problem noted, if there is none or several."""
-        found = [i for i in items if i.get("id") == wanted] or [i for i in items if i.get("name") == wanted]
-        if len(found) == 1:
-            return found[0]
+        found = _called(wanted, self._list(what))
         if not found and wanted in self._pending:
             return {"id": "", "name": wanted, "subnets": [""]}
+        found = found or _called(wanted, self._list(what, again=True))
+        if len(found) == 1:
+            return found[0]
         if found:
             ids = ", ".join(sorted(str(i.get("id")) for i in found))
             problems.append(
@@ -97,13 +118,13 @@ class Catalogue:
             )
         else:
             where = f"region {self._cloud.region}" if self._cloud.region else ""
-            problems.append(unknown(what, wanted, (str(i.get("name") or "") for i in items), option, where))
+            names = (str(i.get("name") or "") for i in self._list(what))
+            problems.append(unknown(what, wanted, names, option, where))
         return {}
 
     def security_group_ids(self, names: Sequence[str], problems: list[str]) -> tuple[str, ...]:
         """The ids of security groups given by name or id; what is unknown is noted in `problems`."""
-        items = self._security_groups()
-        found = [self._find("security group", name, items, "security_groups", problems) for name in names]
+        found = [self._find("security group", name, "security_groups", problems) for name in names]
         return tuple(str(item.get("id", "")) for item in found)
 
     def resolve(self, spec: Spec) -> Resolved:
@@ -115,43 +136,34 @@ class Catalogue:
         problems = spec.problems()
         if problems:
             raise PreflightError(problems)
-        flavor = self._find("flavor", spec.flavor, self._flavors(), "flavor", problems)
-        image = self._find("image", spec.image, self._images(), "image", problems)
+        flavor = self._find("flavor", spec.flavor, "flavor", problems)
+        image = self._find("image", spec.image, "image", problems)
         if image:
             problems += _image_problems(image, spec)
-        self._find("availability zone", spec.availability_zone, self._zones("compute"), "availability_zone", problems)
-        network = self._find("network", spec.network, self._networks(), "network", problems)
+        zone = self._find("availability zone", spec.availability_zone, "availability_zone", problems)
+        network = self._find("network", spec.network, "network", problems)
         if network and not network.get("subnets"):
             problems.append(f"network '{spec.network}' has no subnet, so a server would get no address: create one")
         if spec.key_name:
-            self._find("key pair", spec.key_name, self._keys(), "key_name", problems)
-        self._volume(spec, problems)
+            self._find("key pair", spec.key_name, "key_name", problems)
+        if spec.disk_type:
+            self._find("volume type", spec.disk_type, "volume_type", problems)
+        if zone or spec.volume_availability_zone:
+            self._find("volume availability zone", spec.volume_zone, "volume_availability_zone", problems)
         groups = self.security_group_ids(spec.security_groups, problems) if spec.security_groups else None
-        floating = self._floating_network(spec, problems)
+        floating = self.floating_network_id(spec.floating_ip_network, problems) if spec.floating_ip_network else None
         if problems:
             raise PreflightError(problems)
         return Resolved(str(flavor["id"]), str(image["id"]), str(network["id"]), groups, floating)
 
-    def _volume(self, spec: Spec, problems: list[str]) -> None:
-        if spec.volume_type:
-            self._find("volume type", spec.volume_type, self._volume_types(), "volume_type", problems)
-        if spec.volume_availability_zone or any(z["name"] == spec.volume_zone for z in self._zones("compute")):
-            self._find(
-                "volume availability zone",
-                spec.volume_zone,
-                self._zones("volume"),
-                "volume_availability_zone",
-                problems,
-            )
-
     def floating_network_id(self, name: str, problems: list[str]) -> str:
         """The id of an external network given by name or id."""
-        external = [n for n in self._networks() if n.get("router:external")]
-        network = self._find("external network", name, external, "floating_ip_network", problems)
-        return str(network.get("id", ""))
+        return str(self._find("external network", name, "floating_ip_network", problems).get("id", ""))
 
-    def _floating_network(self, spec: Spec, problems: list[str]) -> str | None:
-        return self.floating_network_id(spec.floating_ip_network, problems) if spec.floating_ip_network else None
+
+def _called(wanted: str, items: Items) -> Items:
+    """The items of that id; if there is none, those of that name."""
+    return [i for i in items if i.get("id") == wanted] or [i for i in items if i.get("name") == wanted]
 
 
 def _image_problems(image: dict[str, Any], spec: Spec) -> list[str]:

@@ -15,7 +15,6 @@ import os
 import re
 import stat
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from .errors import (
     api_message,
     from_response,
 )
+from .files import replace_private
 from .retry import ATTEMPTS, Failure, next_delay, parse_retry_after, transient, uncertain
 from .servers import FLEET, SERVER, Server, owner
 
@@ -287,16 +287,7 @@ class TokenCache:
         """Replaces the file as a whole; a directory that cannot be written to is no error."""
         if self.path is None or not state:
             return
-        with contextlib.suppress(OSError):
-            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".token-", dir=self.path.parent)  # 0600
-            try:
-                with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump({"auth_state": state}, file)
-                Path(name).replace(self.path)
-            except OSError:
-                Path(name).unlink()
-                raise
+        replace_private(self.path, json.dumps({"auth_state": state}))
 
 
 @dataclass
@@ -388,7 +379,16 @@ class Cloud:
                     f"Keystone at {self.auth_url} refuses the credentials of {self._who}: check user name, password, "
                     "domain and project (for Selectel: a service user, the account's number as domain)"
                 ) from error
-            except (exceptions.HttpError, exceptions.ConnectFailure, exceptions.DiscoveryFailure) as error:
+            except exceptions.SSLError as error:
+                raise ConfigError(
+                    f"the TLS certificate of {self.auth_url} is not accepted: {_short(error)}; set `ca_cert`"
+                ) from error
+            except (
+                exceptions.HttpError,
+                exceptions.ConnectionError,
+                exceptions.DiscoveryFailure,
+                exceptions.InvalidResponse,
+            ) as error:
                 failure = _failure_of(error)
                 status = getattr(error, "http_status", None)
                 delay = next_delay(failure, attempt, repeatable=True, left=self.deadline.left())
@@ -398,7 +398,7 @@ class Cloud:
                         f"Keystone at {self.auth_url} gives no token after {attempt} attempt(s): "
                         f"{_short(error)}; {hint}"
                     ) from error
-            except exceptions.ClientException as error:  # missing options, TLS and the like
+            except exceptions.ClientException as error:  # missing options and the like
                 raise ConfigError(f"cannot log in at {self.auth_url} as {self._who}: {_short(error)}") from error
             time.sleep(delay)
         raise AssertionError("unreachable: next_delay ends the loop")  # pragma: no cover
@@ -428,6 +428,7 @@ class Cloud:
         path: str,
         *,
         doing: str,
+        key: str = "",
         body: Any = None,
         repeatable: bool | None = None,
     ) -> Answer:
@@ -438,6 +439,7 @@ class Cloud:
             method: HTTP method.
             path: below the service's address, with the query.
             doing: what it is for, as the beginning of a message ("creating the port of gpu-1").
+            key: what the answer has to contain; without it, it counts as damaged.
             body: sent as JSON.
             repeatable: whether it may be carried out twice; by default everything but POST.
 
@@ -451,7 +453,7 @@ class Cloud:
         may_repeat = method != "POST" if repeatable is None else repeatable
         said: list[str] = []
         for attempt in range(1, ATTEMPTS + 1):
-            outcome = self._once(service, method, url, doing, body)
+            outcome = self._once(service, method, url, doing, key, body)
             if isinstance(outcome, Answer):
                 return outcome
             failure, text, request_id = outcome
@@ -476,6 +478,7 @@ class Cloud:
         method: str,
         url: str,
         doing: str,
+        key: str,
         body: Any,
     ) -> Answer | tuple[Failure, str, str | None]:
         """One attempt: an answer, or what went wrong."""
@@ -520,31 +523,34 @@ class Cloud:
             if transient(failure):
                 text = f"HTTP {response.status_code} {api_message(text)}".strip()
             return failure, text, request_id
-        if response.status_code == 204 or not response.content:
+        if not key and not response.content:
             return Answer(response.status_code, None, request_id)
+        damaged = f"HTTP {response.status_code} with an answer that is not JSON"
         try:
-            return Answer(response.status_code, response.json(), request_id)
-        except ValueError:
-            failure = Failure(sent=True, status=response.status_code, malformed=True)
-            return failure, f"HTTP {response.status_code} with an answer that is not JSON", request_id
+            data = response.json()
+            if not key or key in data:
+                return Answer(response.status_code, data, request_id)
+            damaged = f"HTTP {response.status_code} with an answer that has no '{key}'; is it an OpenStack API?"
+        except (ValueError, TypeError):
+            pass
+        return Failure(sent=True, status=response.status_code, malformed=True), damaged, request_id
 
-    def get(self, service: str, path: str, doing: str) -> Any:
-        """The data of a GET."""
-        return self.request(service, "GET", path, doing=doing).data
+    def get(self, service: str, path: str, key: str, doing: str) -> Any:
+        """What a GET's answer has under a key."""
+        return self.request(service, "GET", path, doing=doing, key=key).data[key]
+
+    def _create(self, service: str, path: str, key: str, doing: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What a POST has made."""
+        return dict(self.request(service, "POST", path, doing=doing, key=key, body={key: dict(body)}).data[key])
 
     def pages(self, service: str, path: str, key: str, doing: str) -> Iterator[dict[str, Any]]:
         """All elements of a list, page by page."""
         marker = ""
         joint = "&" if "?" in path else "?"
         for _page in range(1000):
-            data = self.get(service, f"{path}{joint}limit={PAGE}{marker}", doing)
-            try:
-                items = data[key]
-                more = any(link.get("rel") == "next" for link in data.get(f"{key}_links") or ()) or data.get("next")
-            except (KeyError, TypeError, AttributeError) as error:
-                raise UnreachableError(
-                    f"{doing}: the answer of {self.url(service)}{path} has no '{key}'; is it an OpenStack API?"
-                ) from error
+            data = self.request(service, "GET", f"{path}{joint}limit={PAGE}{marker}", doing=doing, key=key).data
+            items = data[key]
+            more = any(link.get("rel") == "next" for link in data.get(f"{key}_links") or ()) or data.get("next")
             yield from items
             if not more or not items:
                 return
@@ -565,17 +571,14 @@ class Cloud:
     def server(self, server_id: str) -> Server | None:
         """One server, None if it is gone."""
         try:
-            data = self.get("compute", f"/servers/{server_id}", f"reading the server {server_id}")
+            data = self.get("compute", f"/servers/{server_id}", "server", f"reading the server {server_id}")
         except GoneError:
             return None
-        return Server.from_api(data["server"])
+        return Server.from_api(data)
 
     def create_server(self, name: str, body: Mapping[str, Any]) -> str:
         """Requests a server; its id."""
-        answer = self.request(
-            "compute", "POST", "/servers", doing=f"creating the server {name}", body={"server": dict(body)}
-        )
-        return str(answer.data["server"]["id"])
+        return str(self._create("compute", "/servers", "server", f"creating the server {name}", body)["id"])
 
     def act(self, server: Server, action: str) -> str | None:
         """Requests an action (a server that is not there any more: `GoneError`); the request's id."""
@@ -591,13 +594,13 @@ class Cloud:
             data = self.get(
                 "compute",
                 f"/servers/{server_id}/os-instance-actions/{request_id}",
+                "instanceAction",
                 f"reading the actions of the server {server_id}",
             )
         except (ApiError, UnreachableError):  # not every cloud shows it
             return False
-        action = data.get("instanceAction") or {}
-        failed = any(event.get("result") == "Error" for event in action.get("events") or ())
-        return failed or action.get("message") == "Error"
+        failed = any(event.get("result") == "Error" for event in data.get("events") or ())
+        return failed or data.get("message") == "Error"
 
     def delete_server(self, server: Server, *, force: bool = False) -> None:
         """Requests the deletion; `force` also of a server that waits to be reclaimed."""
@@ -622,6 +625,10 @@ class Cloud:
             repeatable=True,
         )
 
+    def delete_metadata(self, server: Server, key: str) -> None:
+        """Removes one key, leaving the others."""
+        self.delete("compute", f"/servers/{server.id}/metadata/{key}", f"removing metadata of the server {server.name}")
+
     # -- volumes ------------------------------------------------------------------------------------------------
 
     def volumes(self, fleet: str) -> list[dict[str, Any]]:
@@ -632,17 +639,13 @@ class Cloud:
     def volume(self, volume_id: str) -> dict[str, Any] | None:
         """One volume, None if it is gone."""
         try:
-            data = self.get("volume", f"/volumes/{volume_id}", f"reading the volume {volume_id}")
+            return dict(self.get("volume", f"/volumes/{volume_id}", "volume", f"reading the volume {volume_id}"))
         except GoneError:
             return None
-        return dict(data["volume"])
 
     def create_volume(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Requests a volume."""
-        answer = self.request(
-            "volume", "POST", "/volumes", doing=f"creating the volume of {name}", body={"volume": dict(body)}
-        )
-        return dict(answer.data["volume"])
+        return self._create("volume", "/volumes", "volume", f"creating the volume of {name}", body)
 
     def delete_volume(self, volume_id: str, name: str) -> None:
         """Requests the deletion of a volume."""
@@ -652,22 +655,19 @@ class Cloud:
 
     def ports(self, fleet: str) -> list[dict[str, Any]]:
         """The fleet's ports."""
-        every = self.get("network", "/ports", "listing the ports")["ports"]
+        every = self.get("network", "/ports", "ports", "listing the ports")
         return [p for p in every if (owner(p.get("description")) or ("",))[0] == fleet]
 
     def port(self, port_id: str) -> dict[str, Any] | None:
         """One port, None if it is gone."""
         try:
-            return dict(self.get("network", f"/ports/{port_id}", f"reading the port {port_id}")["port"])
+            return dict(self.get("network", f"/ports/{port_id}", "port", f"reading the port {port_id}"))
         except GoneError:
             return None
 
     def create_port(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Creates a port."""
-        answer = self.request(
-            "network", "POST", "/ports", doing=f"creating the port of {name}", body={"port": dict(body)}
-        )
-        return dict(answer.data["port"])
+        return self._create("network", "/ports", "port", f"creating the port of {name}", body)
 
     def update_port(self, port_id: str, name: str, body: Mapping[str, Any]) -> None:
         """Changes a port."""
@@ -680,14 +680,12 @@ class Cloud:
 
     def floating_ips(self, fleet: str) -> list[dict[str, Any]]:
         """The fleet's floating IPs."""
-        every = self.get("network", "/floatingips", "listing the floating IPs")["floatingips"]
+        every = self.get("network", "/floatingips", "floatingips", "listing the floating IPs")
         return [f for f in every if (owner(f.get("description")) or ("",))[0] == fleet]
 
     def create_floating_ip(self, name: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Creates a floating IP."""
-        doing = f"creating the floating IP of {name}"
-        answer = self.request("network", "POST", "/floatingips", doing=doing, body={"floatingip": dict(body)})
-        return dict(answer.data["floatingip"])
+        return self._create("network", "/floatingips", "floatingip", f"creating the floating IP of {name}", body)
 
     def update_floating_ip(self, floating_ip_id: str, name: str, port_id: str) -> None:
         """Points a floating IP at a port."""

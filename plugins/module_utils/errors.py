@@ -80,6 +80,10 @@ class StateError(CloudError):
     kind = "state"
 
 
+class FailedError(StateError):
+    """What was requested was begun and failed; elsewhere it may succeed."""
+
+
 class ApiError(CloudError):
     """An API refused a request for good."""
 

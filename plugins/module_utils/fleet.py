@@ -13,6 +13,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from .servers import PREEMPTIBLE_TAG
+from .tiers import TIMEOUTS
+
 ROLE_MANAGER = "manager"
 ROLE_GPU_WORKER = "gpu_worker"
 
@@ -42,10 +45,12 @@ def gpu_worker_name(fleet: str, number: int) -> str:
 def server_specs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Specifications of all servers that the fleet shall consist of, the manager first.
 
-    :param settings: ``name``, ``network``, ``security_groups``, ``key_name`` (of the fleet) and ``manager`` and
+    :param settings: ``name``, ``network``, ``key_name``, ``capacity_memory`` (of the fleet) and ``manager`` and
         ``gpu_workers``: mappings with ``flavor``, ``image``, ``zones`` (list; servers are dealt to them in turn),
-        ``volume_size`` (GiB), ``volume_type`` (``{zone}`` stands for the server's zone), ``preemptible``,
-        ``floating_ip_network``, ``restart_stopped``; ``gpu_workers`` has ``count`` as well.
+        ``volume_size`` (GiB), ``volume_type`` (``{zone}`` stands for the server's zone), ``security_groups``,
+        ``preemptible``, ``preemptible_tag``, ``floating_ip_network``, ``restart_stopped``, ``alternatives`` (list of
+        mappings with ``zone``, ``flavor`` or both), ``on_demand_fallback``, ``tier_timeouts`` (seconds for each);
+        ``gpu_workers`` has ``count`` as well.
     :returns: one mapping per server with the option names of the module ``selectel_fleet``.
     :raises FleetError: a setting is missing or has a wrong value.
     """
@@ -229,8 +234,36 @@ def _spec(settings: Mapping[str, Any], key: str, name: str, role: str, index: in
         "security_groups": list(section.get("security_groups") or []),
         "key_name": settings.get("key_name"),
         "volume_size": _number(section, "volume_size", _variable(key, "volume_size"), 1, 65536),
-        "volume_type": (section.get("volume_type") or "").replace("{zone}", zone) or None,
+        "volume_type": section.get("volume_type") or None,
         "preemptible": bool(section.get("preemptible", False)),
+        "preemptible_tag": section.get("preemptible_tag") or PREEMPTIBLE_TAG,
         "floating_ip_network": section.get("floating_ip_network") or None,
         "restart_stopped": bool(section.get("restart_stopped", False)),
+        "alternatives": _alternatives(section, _variable(key, "alternatives")),
+        "on_demand_fallback": bool(section.get("on_demand_fallback", False)),
+        "tier_timeouts": _timeouts(section, _variable(key, "tier_timeouts")),
+        "capacity_memory": settings.get("capacity_memory") or None,
     }
+
+
+def _alternatives(section: Mapping[str, Any], variable: str) -> list[dict[str, str]]:
+    """Other places, in the words of the module."""
+    words = {"zone": "availability_zone", "flavor": "flavor"}
+    found = section.get("alternatives") or []
+    if isinstance(found, str | Mapping) or not all(_is_place(place, words) for place in found):
+        raise FleetError(f"{variable} is {found!r}: a list of places such as [{{zone: ru-7b, flavor: NAME}}] is wanted")
+    return [{words[key]: value for key, value in place.items()} for place in found]
+
+
+def _is_place(place: object, words: Mapping[str, str]) -> bool:
+    if not isinstance(place, Mapping) or not place or not set(place) <= set(words):
+        return False
+    return all(isinstance(value, str) and value for value in place.values())
+
+
+def _timeouts(section: Mapping[str, Any], variable: str) -> dict[str, int]:
+    """Seconds for each kind of way back."""
+    found = section.get("tier_timeouts") or {}
+    if not isinstance(found, Mapping) or not set(found) <= {tier.value for tier in TIMEOUTS}:
+        raise FleetError(f"{variable} is {found!r}: seconds for some of {', '.join(TIMEOUTS)} are wanted")
+    return {key: _number(found, key, f"{variable}.{key}", 1, 86400) for key in found}

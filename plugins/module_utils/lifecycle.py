@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from .errors import is_no_capacity
-from .servers import FLAVOR, FLEET, IMAGE, PREEMPTIBLE, ROLE, SHELVED_STATUSES, TIER, Server, Spec
+from .servers import FLAVOR, FLEET, FORMER_DISKS, IMAGE, PREEMPTIBLE, ROLE, SHELVED_STATUSES, TIER, Server, Spec
+from .tiers import in_a_place
 
 
 class Kind(StrEnum):
@@ -218,6 +219,7 @@ class Drift:
         metadata: metadata to set.
         security_groups: the names to put on its port, None if they are as they should be.
         floating_ip: whether one is wanted and missing.
+        former_disks: whether disks that it had in another place are still to be deleted.
         unchangeable: sentences about what only a re-create could change.
     """
 
@@ -225,11 +227,13 @@ class Drift:
     metadata: dict[str, str] = field(default_factory=dict)
     security_groups: tuple[str, ...] | None = None
     floating_ip: bool = False
+    former_disks: bool = False
     unchangeable: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         """Whether anything is to be mended in place."""
-        return bool(self.tags or self.metadata or self.security_groups is not None or self.floating_ip)
+        in_place = self.tags or self.metadata or self.security_groups is not None or self.floating_ip
+        return bool(in_place or self.former_disks)
 
     def summary(self) -> str:
         """What is mended, in words."""
@@ -242,7 +246,10 @@ class Drift:
             parts.append("security groups")
         if self.floating_ip:
             parts.append("floating IP")
-        return "set " + "; ".join(parts) if parts else ""
+        done = ["set " + "; ".join(parts)] if parts else []
+        if self.former_disks:
+            done.append("delete its former disks")
+        return ", ".join(done)
 
 
 def drift(server: Server, spec: Spec) -> Drift:
@@ -250,6 +257,8 @@ def drift(server: Server, spec: Spec) -> Drift:
 
     The tag that makes a server preemptible is special: the cloud reads it at creation only. It is put back when
     the server was created with it and lost it; it is never added to a server that was created without.
+
+    A server in one of the places that the specification allows, or on demand where that is allowed, does not differ.
     """
     made_preemptible = server.metadata.get(TIER) == PREEMPTIBLE
     tags = [tag for tag in spec.tags if tag not in server.tags and tag != spec.preemptible_tag]
@@ -257,17 +266,14 @@ def drift(server: Server, spec: Spec) -> Drift:
     if spec.preemptible and not server.is_preemptible(spec.preemptible_tag):
         if made_preemptible:
             tags.insert(0, spec.preemptible_tag)
-        else:
+        elif not spec.on_demand_fallback:
             unchangeable.append("it is an on-demand server, but preemptible is wanted")
     elif not spec.preemptible and server.is_preemptible(spec.preemptible_tag):
         unchangeable.append("it is a preemptible server, but on-demand is wanted")
     wanted = {**spec.metadata, ROLE: spec.role}
     metadata = {k: v for k, v in wanted.items() if server.metadata.get(k) != v and k != FLEET}
-    if spec.flavor and server.flavor and spec.flavor not in (server.flavor, server.metadata.get(FLAVOR)):
-        unchangeable.append(f"its flavor is {server.flavor}, but {spec.flavor} is wanted")
-    zone = spec.availability_zone
-    if zone and server.availability_zone and zone != server.availability_zone:
-        unchangeable.append(f"it is in the availability zone {server.availability_zone}, but {zone} is wanted")
+    if not in_a_place(server, spec):
+        unchangeable += _misplaced(server, spec)
     image = server.metadata.get(IMAGE)
     if spec.image and image and spec.image != image:
         unchangeable.append(f"it was created from the image {image}, but {spec.image} is wanted")
@@ -280,5 +286,17 @@ def drift(server: Server, spec: Spec) -> Drift:
         metadata=metadata,
         security_groups=groups,
         floating_ip=bool(settled and spec.floating_ip_network and not server.address(floating=True)),
+        former_disks=bool(settled and FORMER_DISKS in server.metadata),
         unchangeable=tuple(unchangeable),
     )
+
+
+def _misplaced(server: Server, spec: Spec) -> list[str]:
+    """What is wrong about the place of a server that is in none of those allowed."""
+    found = []
+    if spec.flavor and server.flavor and spec.flavor not in (server.flavor, server.metadata.get(FLAVOR)):
+        found.append(f"its flavor is {server.flavor}, but {spec.flavor} is wanted")
+    zone = spec.availability_zone
+    if zone and server.availability_zone and zone != server.availability_zone:
+        found.append(f"it is in the availability zone {server.availability_zone}, but {zone} is wanted")
+    return found

@@ -7,6 +7,8 @@ several wait, one list call per interval serves them all.
 A server is made in steps, each of which leaves something that carries the fleet's and the server's name: port, volume,
 floating IP, server. A run that is interrupted between two of them is continued by the next one, which finds what there
 is and goes on from there.
+
+A server that is lost comes back in one of several ways (`tiers`). When one fails, the next is tried in the same run.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from .capacity import CapacityMemory
 from .catalogue import Catalogue, Resolved
 from .cloud import Cloud, only, volume_server
 from .errors import (
@@ -27,6 +30,7 @@ from .errors import (
     ApiError,
     CloudError,
     ConflictError,
+    FailedError,
     GoneError,
     LostAnswerError,
     NoCapacityError,
@@ -39,10 +43,13 @@ from .errors import (
 from .lifecycle import REQUEST, Action, Drift, Kind, Seen, Verdict, decide, drift, judge
 from .servers import (
     FLEET,
+    FORMER_DISKS,
     ON_DEMAND,
     PORT,
+    PREEMPTIBLE,
     ROLE,
     SERVER,
+    SHELVED_STATUSES,
     TIER,
     Server,
     Spec,
@@ -52,14 +59,40 @@ from .servers import (
     server_metadata,
     simulated,
 )
+from .tiers import Tier, Way, choose, places, present_way, ways
 
 MAX_STEPS = 8  # decisions per server and run: more means that it goes round in circles
 MAX_THREADS = 64  # they mostly sleep; requests at once are limited by the connection
 FIRST_POLL = 0.4  # seconds
 LONGEST_POLL = 3.0  # seconds
+GOING = frozenset({"deleting", "error_deleting"})  # statuses of volumes that nobody gets any more
+# What Nova does to a shelved server that comes back
+UNSHELVING = frozenset({"unshelving", "scheduling", "block_device_mapping", "networking", "spawning"})
 RELEASE = 120.0  # seconds that a deleted server may take to let go of its volume and port
 
 T = TypeVar("T")
+
+WAYS_BACK = frozenset({Kind.UNSHELVE, Kind.CREATE, Kind.RECREATE})  # what there may be several ways to
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A way that was tried and failed."""
+
+    way: Way
+    error: CloudError
+
+    def as_result(self) -> dict[str, Any]:
+        """What the modules return for it."""
+        pool = self.way.pool
+        return {
+            "tier": self.way.tier.value,
+            "availability_zone": pool.zone,
+            "flavor": pool.flavor,
+            "preemptible": self.way.spec.preemptible,
+            "error_kind": self.error.kind,
+            "error": str(self.error),
+        }
 
 
 @dataclass
@@ -77,6 +110,7 @@ class Outcome:
     warnings: list[str] = field(default_factory=list)
     error: CloudError | None = None
     removed: list[str] = field(default_factory=list)
+    tried: list[Attempt] = field(default_factory=list)
 
     def as_result(self) -> dict[str, Any]:
         """What the modules return for the server."""
@@ -86,6 +120,7 @@ class Outcome:
             "reason": self.reason,
             "tier": self.tier,
             "changed": self.changed,
+            "tried": [attempt.as_result() for attempt in self.tried],
             "server": self.after.as_result(self.tag) if self.after else None,
         }
         if self.error is not None:
@@ -200,7 +235,15 @@ def _owner(kind: str, item: Mapping[str, Any]) -> str | None:
 class Fleet:
     """One run over some servers of a fleet."""
 
-    def __init__(self, cloud: Cloud, name: str, *, check_mode: bool = False, pending: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        cloud: Cloud,
+        name: str,
+        *,
+        check_mode: bool = False,
+        pending: Collection[str] = (),
+        return_to_preemptible: bool = False,
+    ) -> None:
         """Reads nothing yet.
 
         Args:
@@ -208,14 +251,24 @@ class Fleet:
             name: the fleet's name; nothing that does not carry it is touched.
             check_mode: decide and simulate only.
             pending: names that are taken as existing in check mode, see `Catalogue`.
+            return_to_preemptible: replace servers that are on demand although they should be preemptible.
         """
         self.cloud = cloud
         self.name = name
         self.check_mode = check_mode
+        self.return_to_preemptible = return_to_preemptible
         self.catalogue = Catalogue(cloud, pending if check_mode else ())
         self.watcher = Watcher(cloud)
         self.leftovers = Leftovers(cloud, name)
         self.everything: list[Server] = []
+        self._memories: dict[str | None, CapacityMemory] = {}
+
+    def memory(self, spec: Spec) -> CapacityMemory:
+        """Which pools had no room; without a file it is this run's alone."""
+        path = spec.capacity_memory
+        if path not in self._memories:
+            self._memories[path] = CapacityMemory(path, f"{self.cloud.auth_url} {self.cloud.region}: ")
+        return self._memories[path]
 
     def present(self, specs: Sequence[Spec]) -> list[Outcome]:
         """Brings every server of `specs` to ACTIVE and to its spec. Failures are in the outcomes, not raised.
@@ -290,18 +343,27 @@ class Fleet:
 
     def _preflight(self, jobs: Sequence[Job]) -> None:
         """Resolves the names in every spec that has to be created. If one is wrong, none of them is created."""
-        creations = [job for job in jobs if job.action().kind in (Kind.CREATE, Kind.RECREATE)]
+        creations = [job for job in jobs if job.action().kind in (Kind.CREATE, Kind.RECREATE) or job.returns()]
         problems: list[str] = []
         for job in creations:
-            try:
-                self.catalogue.resolve(job.spec)
-            except PreflightError as error:
-                problems += error.problems
+            problems += self._problems(job.spec)
         if problems:
             refused = PreflightError([*problems, "nothing was created"])
             for job in creations:
                 job.outcome.error = refused
                 job.outcome.action, job.outcome.reason = Kind.REPORT, "the specification cannot be met"
+
+    def _problems(self, spec: Spec) -> list[str]:
+        """What is wrong with a specification in any place that it allows."""
+        found: list[str] = []
+        for number, place in enumerate(places(spec)):
+            try:
+                self.catalogue.resolve(place)
+            except PreflightError as error:
+                known = {problem.removeprefix("`alternatives`: ") for problem in found}
+                new = [problem for problem in error.problems if problem not in known]
+                found += [f"`alternatives`: {problem}" for problem in new] if number else new
+        return found
 
     def _side_by_side(self, calls: Sequence[Callable[[], None]], jobs: Sequence[Job]) -> None:
         """Runs the jobs; those with nothing to do cost no thread."""
@@ -329,14 +391,39 @@ class Job:
         self.keep_disk = False
         self.outcome = Outcome(name=spec.name, before=server, after=server, tier=spec.tier, tag=spec.preemptible_tag)
         self._made: list[Callable[[], None]] = []
+        self._exists: dict[str, str] = {}  # what there is, as far as this run knows: kind and id
+        self._until = float("inf")  # monotonic seconds at which the present way is given up
+        self._limit = fleet.cloud.deadline.seconds  # the time-out that applies, for messages
+
+    def _left(self) -> float:
+        """Seconds left for what is being done."""
+        return min(self.cloud.deadline.left(), self._until - time.monotonic())
+
+    @contextlib.contextmanager
+    def _limited(self, seconds: float | None) -> Iterator[None]:
+        """Gives what is inside so many seconds; None: as many as the run has left."""
+        if seconds is not None and seconds < self.cloud.deadline.left():
+            self._until, self._limit = time.monotonic() + seconds, seconds
+        try:
+            yield
+        finally:
+            self._until, self._limit = float("inf"), self.cloud.deadline.seconds
 
     def action(self) -> Action:
         """What the server needs now."""
         return decide(self.server, self.spec, datetime.now(UTC))
 
+    def returns(self) -> bool:
+        """Whether it is to be made preemptible again."""
+        server, spec = self.server, self.spec
+        wanted = self.fleet.return_to_preemptible and spec.preemptible and not self.outcome.tried
+        if not wanted or server is None or server.is_preemptible(spec.preemptible_tag):
+            return False
+        return server.status == "ACTIVE" and not server.task_state
+
     def busy(self) -> bool:
         """Whether it takes API calls that are worth a thread."""
-        if self.server is None or self.action().kind not in (Kind.NONE, Kind.REPORT):
+        if self.server is None or self.returns() or self.action().kind not in (Kind.NONE, Kind.REPORT):
             return True
         return bool(drift(self.server, self.spec))
 
@@ -346,9 +433,20 @@ class Job:
             steps()
         except CloudError as error:
             self.outcome.error = error
+            if not isinstance(error, PreflightError | AmbiguousError):
+                error.args = (f"{error}. {self._what_exists()}",)
         self.outcome.after = self.server
         if self.server is not None and self.server.status != "DELETED":
             self.outcome.tier = self.server.tier(self.spec.preemptible_tag)
+
+    def _what_exists(self) -> str:
+        """For the end of an error: what the next run starts from."""
+        exists = dict(self._exists)
+        if self.server is not None and self.server.status != "DELETED":
+            exists["server"] = f"{self.server.id} ({self.server.status})"
+        if not exists:
+            return f"Of {self.spec.name}, this run knows of nothing that exists now"
+        return f"Of {self.spec.name} there is now: " + ", ".join(f"{kind} {ident}" for kind, ident in exists.items())
 
     # -- present ------------------------------------------------------------------------------------------------
 
@@ -365,12 +463,20 @@ class Job:
 
     def _simulate(self) -> None:
         action = self.action()
-        self._note(action)
-        if action.kind in (Kind.CREATE, Kind.RECREATE):
-            self.fleet.catalogue.resolve(self.spec)
-            self.server = simulated(self.spec, self.fleet.name)
+        way = None
+        if self.returns():
+            way = self._way_to_preemptible()
+        elif action.kind in WAYS_BACK:
+            way = self._next_way()
+        if way is not None and way.tier is not Tier.UNSHELVE:
+            action = replace(action, kind=Kind.CREATE if self.server is None else Kind.RECREATE)
+            self._note(action)
+            self.fleet.catalogue.resolve(way.spec)
+            self.server = simulated(way.spec, self.fleet.name)
             self.outcome.changed = True
-        elif action.kind in REQUEST and self.server is not None:
+            return
+        self._note(action)
+        if action.kind in REQUEST and self.server is not None:
             self.server = self.server.with_status("ACTIVE")
             self.outcome.changed = True
         if self.server is not None and action.kind is not Kind.REPORT:
@@ -379,7 +485,12 @@ class Job:
             self.outcome.warnings.append(f"{self.spec.name}: {action.reason}")
 
     def _bring_up(self) -> None:
-        for _step in range(MAX_STEPS):
+        if self.returns():
+            way = self._way_to_preemptible()
+            if way is not None:
+                self._note(Action(Kind.RECREATE, "it is on demand, and preemptible is wanted again"))
+                self._take(way)
+        for _step in range(MAX_STEPS + 4 * len(places(self.spec))):
             action = self.action()
             self._note(action)
             if action.kind is Kind.NONE:
@@ -388,11 +499,9 @@ class Job:
                 self.outcome.warnings.append(f"{self.spec.name}: {action.reason}")
                 return
             if action.kind is Kind.WAIT:
-                self._wait(Kind.WAIT)
-            elif action.kind is Kind.CREATE:
-                self._create()
-            elif action.kind is Kind.RECREATE:
-                self._recreate()
+                self._wait_for_nova()
+            elif action.kind in WAYS_BACK:
+                self._take(self._next_way())
             else:
                 self._act(action.kind)
         else:
@@ -400,6 +509,108 @@ class Job:
             raise StateError(f"{self.spec.name}: after {MAX_STEPS} steps it is still {state}; last: {action.reason}")
         if self.server is not None:
             self._mend(self.server)
+
+    # -- ways back ----------------------------------------------------------------------------------------------
+
+    def _choice(self) -> tuple[Way | None, list[tuple[Way, float]]]:
+        """The next way to try, and those that are passed over."""
+        disks = self.fleet.leftovers.of("volume", self.spec.name)
+        zones = {str(v.get("availability_zone")) for v in disks if v.get("status") not in GOING}
+        tried = {attempt.way.key for attempt in self.outcome.tried}
+        return choose(ways(self.server, self.spec, zones), tried, self.fleet.memory(self.spec).no_room)
+
+    def _next_way(self) -> Way:
+        """The next way to try.
+
+        Raises:
+            CloudError: there is none left; the message tells of each.
+        """
+        way, passed = self._choice()
+        if way is not None:
+            return way
+        tried = self.outcome.tried
+        if len(tried) == 1 and all(other.pool == tried[0].way.pool for other, _pause in passed):
+            raise tried[0].error
+        said = [f"{attempt.way}: {attempt.error}" for attempt in tried]
+        said += [f"{other}: had no room, tried again in {pause:.0f} s" for other, pause in passed]
+        text = f"{self.spec.name}: no capacity, no way left to bring it back: " + "; ".join(said)
+        other_errors = [a.error for a in tried if not isinstance(a.error, NoCapacityError)]
+        if other_errors:
+            raise type(other_errors[0])(text.replace("no capacity, ", "", 1))
+        raise NoCapacityError(text)
+
+    def _take(self, way: Way) -> None:
+        """Goes one way; if it fails and there is another, the failure is noted and the next decision goes on."""
+        self._check_names(way)
+        try:
+            with self._limited(way.seconds if self._alternative_to(way) else None):
+                if way.tier is Tier.UNSHELVE:
+                    self._act(Kind.UNSHELVE)
+                else:
+                    self._make(way.spec)
+        except (NoCapacityError, QuotaError, FailedError, TimedOutError) as error:
+            self._give_up(way, error)
+            return
+        if self.server is not None and self.server.status == "ACTIVE":
+            self.fleet.memory(self.spec).had_room(way.pool)
+            if self.outcome.tried:
+                self.outcome.action = Kind.RECREATE if way.tier is not Tier.UNSHELVE else Kind.UNSHELVE
+                failed = "; ".join(f"{a.way}: {a.error.kind}" for a in self.outcome.tried)
+                self.outcome.reason += f". Came back by {way}, after {failed}"
+
+    def _check_names(self, way: Way) -> None:
+        """Nothing is deleted that could not be made again."""
+        if way.tier is not Tier.UNSHELVE:
+            self.fleet.catalogue.resolve(way.spec)
+
+    def _alternative_to(self, way: Way) -> bool:
+        """Whether there is another way than this."""
+        self.outcome.tried.append(Attempt(way, CloudError("")))
+        try:
+            return self._choice()[0] is not None
+        finally:
+            self.outcome.tried.pop()
+
+    def _give_up(self, way: Way, error: CloudError) -> None:
+        if isinstance(error, NoCapacityError):
+            self.fleet.memory(self.spec).failed(way.pool)
+        self.outcome.tried.append(Attempt(way, error))
+        if self.cloud.deadline.left() <= 0:
+            raise error
+        self._next_way()  # raises if that was the last
+
+    def _make(self, spec: Spec) -> None:
+        """Makes the server in a place, in the stead of what there is."""
+        if self.server is not None:
+            self._delete_server()
+        self._create(spec)
+
+    def _wait_for_nova(self) -> None:
+        """Waits for what Nova is doing; what is stuck on its way up is given up if there is another way."""
+        server = self._existing()
+        coming = server.status == "BUILD" or (server.status in SHELVED_STATUSES and server.task_state in UNSHELVING)
+        way = present_way(server, self.spec)
+        if coming and way.key in {attempt.way.key for attempt in self.outcome.tried}:
+            self._take(self._next_way())  # it is what was given up
+            return
+        if not coming or not self._alternative_to(way):
+            self._wait(Kind.WAIT)
+            return
+        try:
+            with self._limited(way.seconds):
+                self._wait(Kind.WAIT)
+        except TimedOutError as error:
+            self._give_up(way, error)
+            self._take(self._next_way())
+
+    def _way_to_preemptible(self) -> Way | None:
+        """The way from on demand to preemptible on the same disk; None, and a warning, if its pool has no room."""
+        way, passed = self._choice()
+        if way is not None and way.spec.preemptible and way.tier is Tier.RECREATE:
+            return way
+        waits = f"; tried again in {passed[0][1]:.0f} s" if passed else ""
+        self.outcome.warnings.append(f"{self.spec.name}: stays on demand, there was no room for it{waits}")
+        return None
 
     def _existing(self) -> Server:
         if self.server is None:
@@ -420,7 +631,7 @@ class Job:
         except LostAnswerError as error:
             time.sleep(FIRST_POLL)
             self._reread()
-            if self.cloud.deadline.left() <= 0:
+            if self._left() <= 0:
                 raise TimedOutError(str(error)) from error
             return  # whatever became of it is what the next decision starts from
         self.outcome.changed = True
@@ -440,7 +651,7 @@ class Job:
         seen: list[Seen] = []
         with self.fleet.watcher.waiting():
             for delay in delays():
-                time.sleep(max(0.0, min(delay, self.cloud.deadline.left())))
+                time.sleep(max(0.0, min(delay, self._left())))
                 found = self.fleet.watcher.look(server_id, started, delay / 2)
                 self.server = found
                 seen.append(Seen(found, time.monotonic() - started))
@@ -450,45 +661,41 @@ class Job:
                     reason = f"the {kind.value} was taken up and given up again, it stays {reason}"
                 if verdict not in (Verdict.WAIT, Verdict.UNSURE):
                     break
-                if self.cloud.deadline.left() <= 0:
+                if self._left() <= 0:
                     raise TimedOutError(
-                        f"{self.spec.name}: still {reason} after the time-out of {self.cloud.deadline.seconds:.0f} s "
+                        f"{self.spec.name}: still {reason} after the time-out of {self._limit:.0f} s "
                         f"({kind.value}); run again to go on waiting, or raise `timeout`"
                     )
         if verdict is Verdict.NO_CAPACITY:
-            raise NoCapacityError(
-                f"{self.spec.name}: no capacity for {self.spec.flavor} in {self.spec.availability_zone}: {reason}"
-            )
+            pool = present_way(self._existing(), self.spec).pool
+            raise NoCapacityError(f"{self.spec.name}: no capacity for {pool}: {reason}")
         if verdict is Verdict.FAILED:
-            raise StateError(f"{self.spec.name}: {kind.value} failed: {reason}")
+            raise FailedError(f"{self.spec.name}: {kind.value} failed: {reason}")
         if verdict is Verdict.GONE:
             self.server = None
         return verdict
 
     # -- create -------------------------------------------------------------------------------------------------
 
-    def _recreate(self) -> None:
-        """Deletes a broken server; the next decision creates it again on its volume and port."""
-        self.fleet.catalogue.resolve(self.spec)  # nothing is deleted that could not be made again
-        self._delete_server()
-
-    def _create(self) -> None:
-        want = self.fleet.catalogue.resolve(self.spec)
+    def _create(self, spec: Spec) -> None:
+        """Creates the server in a place, from what there is of it and what is missing."""
+        want = self.fleet.catalogue.resolve(spec)
         self._made = []
         changed = self.outcome.changed
         try:
             port = self._port(want)
-            volume = self._volume(want)
+            volume = self._volume(spec, want)
             if want.floating_network_id:
                 self._floating_ip(want.floating_network_id, str(port["id"]))
             self._await_volume(str(volume["id"]))
             self._await_port(str(port["id"]))
-            server_id = self._request_server(want, str(port["id"]), str(volume["id"]))
-        except (ApiError, QuotaError):
+            server_id = self._request_server(spec, want, str(port["id"]), str(volume["id"]))
+        except (ApiError, QuotaError, NoCapacityError):
             # A definite refusal: what this very run made for it would only cost money
             with contextlib.suppress(CloudError):
-                for undo in reversed(self._made):
-                    undo()
+                while self._made:
+                    self._made[-1]()
+                    self._made.pop()
                 self.outcome.changed = changed
             raise
         self.outcome.changed = True
@@ -505,7 +712,7 @@ class Job:
             except LostAnswerError as error:
                 lost = error
             for delay in (0.5, 1.0, 2.0):
-                time.sleep(max(0.0, min(delay, self.cloud.deadline.left())))
+                time.sleep(max(0.0, min(delay, self._left())))
                 found = find()
                 if found is not None:
                     return found
@@ -517,8 +724,9 @@ class Job:
         def find(fresh: bool = True) -> Mapping[str, Any] | None:
             return only(self.fleet.leftovers.of("port", name, fresh=fresh), "port", name, fleet)
 
-        found = find(fresh=False)
+        found = find(fresh=bool(self.outcome.tried))
         if found is not None:
+            self._exists["port"] = str(found["id"])
             if found.get("network_id") != want.network_id:
                 raise StateError(
                     f"{name}: its port {found['id']} is in another network than '{self.spec.network}'; "
@@ -534,44 +742,60 @@ class Job:
             body["security_groups"] = list(want.security_group_ids)
         port = self._once(lambda: self.cloud.create_port(name, body), find)
         self.outcome.changed = True
-        self._made.append(lambda: self.cloud.delete_port(str(port["id"]), name))
+        self._now_exists("port", port, self.cloud.delete_port)
         return port
 
-    def _volume(self, want: Resolved) -> Mapping[str, Any]:
-        name, fleet, zone = self.spec.name, self.fleet.name, self.spec.volume_zone
+    def _now_exists(self, kind: str, made: Mapping[str, Any], delete: Callable[[str, str], None]) -> None:
+        """Notes what this run has made, and how it is undone."""
+        ident = str(made["id"])
+        self._exists[kind] = ident
+
+        def undo() -> None:
+            delete(ident, self.spec.name)
+            self._exists.pop(kind, None)
+
+        self._made.append(undo)
+
+    def _volume(self, spec: Spec, want: Resolved) -> Mapping[str, Any]:
+        name, fleet, zone = spec.name, self.fleet.name, spec.volume_zone
 
         def find(fresh: bool = True) -> Mapping[str, Any] | None:
             found = self.fleet.leftovers.of("volume", name, fresh=fresh)
-            alive = [v for v in found if v.get("status") not in ("deleting", "error_deleting")]
+            alive = [v for v in found if v.get("status") not in GOING]
             here = [v for v in alive if v.get("availability_zone") in (zone, None, "")]
             return only(here, "volume", name, fleet)
 
-        found = find(fresh=False)
+        found = find(fresh=bool(self.outcome.tried))
         if found is not None and found.get("status") == "error" and found.get("bootable") != "true":
             # Never got its content: an earlier run's failed attempt
             self.cloud.delete_volume(str(found["id"]), name)
             self._await_volume_gone(str(found["id"]))
             found = None
         if found is not None:
+            self._exists["volume"] = str(found["id"])
             return found
         body: dict[str, Any] = {
             "name": name,
             "description": f"boot volume of {name}",
-            "size": self.spec.volume_size,
+            "size": spec.volume_size,
             "imageRef": want.image_id,
             "availability_zone": zone,
-            "metadata": {FLEET: fleet, SERVER: name, ROLE: self.spec.role},
+            "metadata": {FLEET: fleet, SERVER: name, ROLE: spec.role},
         }
-        if self.spec.volume_type:
-            body["volume_type"] = self.spec.volume_type
+        if spec.disk_type:
+            body["volume_type"] = spec.disk_type
         volume = self._once(lambda: self.cloud.create_volume(name, body), find)
         self.outcome.changed = True
-
-        def undo() -> None:
-            self.cloud.delete_volume(str(volume["id"]), name)
-
-        self._made.append(undo)
+        self._now_exists("volume", volume, self.cloud.delete_volume)
         return volume
+
+    def _former_disks(self, kept: Collection[str]) -> list[dict[str, Any]]:
+        """Its boot volumes in the places that the specification allows, but for those that are kept."""
+        zones = {place.volume_zone for place in places(self.spec)}
+        if len(zones) == 1:
+            return []  # where there is one zone, there is one disk
+        every = self.fleet.leftovers.of("volume", self.spec.name, fresh=True)
+        return [v for v in every if v["id"] not in kept and v.get("availability_zone") in zones]
 
     def _floating_ip(self, network_id: str, port_id: str) -> None:
         name, fleet = self.spec.name, self.fleet.name
@@ -579,8 +803,9 @@ class Job:
         def find(fresh: bool = True) -> Mapping[str, Any] | None:
             return only(self.fleet.leftovers.of("floating IP", name, fresh=fresh), "floating IP", name, fleet)
 
-        found = find(fresh=False)
+        found = find(fresh=bool(self.outcome.tried))
         if found is not None:
+            self._exists["floating IP"] = str(found["id"])
             if found.get("port_id") != port_id:
                 self.cloud.update_floating_ip(str(found["id"]), name, port_id)
                 self.outcome.changed = True
@@ -588,11 +813,11 @@ class Job:
         body = {"floating_network_id": network_id, "port_id": port_id, "description": description(fleet, name)}
         made = self._once(lambda: self.cloud.create_floating_ip(name, body), find)
         self.outcome.changed = True
-        self._made.append(lambda: self.cloud.delete_floating_ip(str(made["id"]), name))
+        self._now_exists("floating IP", made, self.cloud.delete_floating_ip)
 
     def _await(self, ready: Callable[[], str | None], seconds: float) -> str | None:
         """Polls until `ready` gives None; the last answer if it never does."""
-        end = time.monotonic() + min(seconds, max(0.0, self.cloud.deadline.left()))
+        end = time.monotonic() + min(seconds, max(0.0, self._left()))
         state: str | None = None
         for delay in delays():
             state = ready()
@@ -611,10 +836,11 @@ class Job:
                 raise StateError(f"{self.spec.name}: its volume {volume_id} vanished while it was waited for")
             status = str(volume.get("status"))
             if status.startswith("error"):
-                raise StateError(
+                zone, kind = volume.get("availability_zone"), volume.get("volume_type")
+                raise FailedError(
                     f"{self.spec.name}: the volume {volume_id} is in the status '{status}': Cinder could not make it. "
-                    f"Check that the volume type '{self.spec.volume_type}' exists in the zone {self.spec.volume_zone}, "
-                    "and the storage quota; the next run replaces it"
+                    f"Check that the volume type '{kind}' exists in the zone {zone}, and the storage quota; "
+                    "the next run replaces it"
                 )
             return None if status == "available" else status
 
@@ -653,8 +879,7 @@ class Job:
             raise StateError(f"{self.spec.name}: its port {port_id} vanished")
         return str(port.get("device_id")) if port.get("device_id") else None
 
-    def _request_server(self, want: Resolved, port_id: str, volume_id: str) -> str:
-        spec = self.spec
+    def _request_server(self, spec: Spec, want: Resolved, port_id: str, volume_id: str) -> str:
         body: dict[str, Any] = {
             "name": spec.name,
             "flavorRef": want.flavor_id,
@@ -672,6 +897,8 @@ class Job:
                 }
             ],
         }
+        if self._former_disks([volume_id]):
+            body["metadata"][FORMER_DISKS] = "delete"  # so that also a later run knows
         if spec.all_tags:
             body["tags"] = list(spec.all_tags)
         if spec.key_name:
@@ -688,7 +915,7 @@ class Job:
     def _check_tier(self) -> None:
         """A pool that does not know the tag silently makes an ordinary server: says so, and remembers it."""
         server, tag = self.server, self.spec.preemptible_tag
-        if server is None or not self.spec.preemptible or server.is_preemptible(tag):
+        if server is None or server.metadata.get(TIER) != PREEMPTIBLE or server.is_preemptible(tag):
             return
         self.outcome.warnings.append(
             f"{self.spec.name}: the tag '{tag}' was not kept, so it is an ordinary (more expensive) server: the region "
@@ -717,7 +944,11 @@ class Job:
         self.server = replace(
             self.server or server,
             tags=tuple(sorted({*server.tags, *found.tags})),
-            metadata={**server.metadata, **found.metadata},
+            metadata={
+                k: v
+                for k, v in {**server.metadata, **found.metadata}.items()
+                if k != FORMER_DISKS or not found.former_disks
+            },
             security_groups=tuple(sorted(found.security_groups or server.security_groups)),
         )
 
@@ -736,6 +967,16 @@ class Job:
                 raise PreflightError(problems)
             self._floating_ip(network, self._port_id(server))
             self._await(self._no_floating_ip, 20.0)  # Nova shows it a moment later
+        if found.former_disks:
+            self._delete_former_disks(server)
+
+    def _delete_former_disks(self, server: Server) -> None:
+        """The server runs from a fresh disk in another place: those that it had before are of no use any more."""
+        if server.volume_ids:
+            for volume in self._former_disks(server.volume_ids):
+                if not volume.get("attachments"):
+                    self._delete_volume(str(volume["id"]))
+            self.cloud.delete_metadata(server, FORMER_DISKS)
 
     def _no_floating_ip(self) -> str | None:
         self._reread()

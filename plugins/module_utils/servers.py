@@ -31,6 +31,7 @@ FLAVOR = "gpuswarm_flavor"
 IMAGE = "gpuswarm_image"
 ZONE = "gpuswarm_zone"
 PORT = "gpuswarm_port"
+FORMER_DISKS = "gpuswarm_former_disks"  # "delete": the server has a fresh disk, and those that it had before go
 
 PREEMPTIBLE = "preemptible"
 ON_DEMAND = "on_demand"
@@ -43,7 +44,13 @@ class Spec:
     Attributes:
         volume_size: size of the boot volume in GiB.
         volume_availability_zone: Cinder's zone, if it is not called as Nova's.
+        volume_type: `{zone}` in it stands for the availability zone.
         preemptible: whether the server gets `preemptible_tag`, that is: is cheap and can be interrupted.
+        alternatives: other places, as mappings with some of availability_zone, flavor, volume_type and
+            volume_availability_zone; what one leaves out is as in the specification itself.
+        on_demand_fallback: whether an ordinary server is created when no place has room for a preemptible one.
+        tier_timeouts: seconds for each kind of way back, see `tiers.Tier`.
+        capacity_memory: path of the file that remembers which places had no room.
         restart_stopped: start a server that somebody stopped (status SHUTOFF).
     """
 
@@ -65,6 +72,10 @@ class Spec:
     metadata: Mapping[str, str] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
     user_data: str | None = None
+    alternatives: tuple[Mapping[str, str], ...] = ()
+    on_demand_fallback: bool = False
+    tier_timeouts: Mapping[str, int] = field(default_factory=dict)
+    capacity_memory: str | None = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Spec:
@@ -74,6 +85,10 @@ class Spec:
         for name in ("security_groups", "tags"):
             if name in values:
                 values[name] = tuple(str(v) for v in values[name])
+        if "alternatives" in values:
+            values["alternatives"] = tuple(
+                {str(k): str(v) for k, v in other.items() if v is not None} for other in values["alternatives"]
+            )
         if "metadata" in values:
             values["metadata"] = {str(k): str(v) for k, v in values["metadata"].items()}
         return cls(**values)
@@ -89,6 +104,11 @@ class Spec:
         return self.volume_availability_zone or self.availability_zone
 
     @property
+    def disk_type(self) -> str | None:
+        """Type of the boot volume."""
+        return self.volume_type.replace("{zone}", self.availability_zone) if self.volume_type else None
+
+    @property
     def all_tags(self) -> tuple[str, ...]:
         """The tags to create the server with."""
         return tuple(dict.fromkeys(((self.preemptible_tag,) if self.preemptible else ()) + self.tags))
@@ -102,6 +122,8 @@ class Spec:
         ]
         if self.role not in ROLES:
             found.append(f"server '{self.name}': `role` is '{self.role}', but must be one of {', '.join(ROLES)}")
+        if any(seconds < 1 for seconds in self.tier_timeouts.values()):
+            found.append(f"server '{self.name}': `tier_timeouts` are seconds, at least 1: {dict(self.tier_timeouts)}")
         if self.volume_size < 1:
             found.append(f"server '{self.name}': `volume_size` is {self.volume_size}, but must be at least 1 (GiB)")
         reserved = sorted(k for k in self.metadata if k.startswith("gpuswarm_"))

@@ -50,6 +50,14 @@ options:
     type: list
     elements: str
     default: []
+  return_to_preemptible:
+    description:
+      - Whether a server that is on demand, but should be preemptible, is replaced by a preemptible one on the same boot
+        volume and port. The result's C(tier) tells which servers are on demand.
+      - It is away for as long as that takes. If there is no room after all, it comes back like a lost server. If
+        O(servers[].capacity_memory) knows that there is none, it is left alone.
+    type: bool
+    default: false
   timeout:
     description: Seconds that the whole module may take.
     type: int
@@ -116,6 +124,13 @@ servers:
     changed:
       description: Whether anything was changed.
       type: bool
+    tried:
+      description:
+        - The ways that failed before the one that worked, or all of them if none did; empty if the first one worked.
+        - Each has C(tier) (as in O(servers[].tier_timeouts)), C(availability_zone), C(flavor), C(preemptible), C(error)
+          and C(error_kind).
+      type: list
+      elements: dict
     server:
       description: The server, as M(gpuswarm.ollama.selectel_server) returns it.
       type: dict
@@ -170,6 +185,7 @@ def main() -> None:
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "keep_disk": {"type": "bool", "default": False},
             "pending": {"type": "list", "elements": "str", "default": []},
+            "return_to_preemptible": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": DEFAULT_TIMEOUT},
             **cloud_arguments(),
         },
@@ -181,7 +197,13 @@ def main() -> None:
     try:
         wanted = specs(servers or [])
         with connect(options, timeout=options["timeout"]) as cloud:
-            fleet = Fleet(cloud, options["fleet"], check_mode=module.check_mode, pending=options["pending"])
+            fleet = Fleet(
+                cloud,
+                options["fleet"],
+                check_mode=module.check_mode,
+                pending=options["pending"],
+                return_to_preemptible=options["return_to_preemptible"],
+            )
             if options["state"] == "present":
                 outcomes = fleet.present(wanted)
             else:

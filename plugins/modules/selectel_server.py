@@ -45,6 +45,14 @@ options:
     description: With O(state=absent), leave the boot volume. A server of that name that is created later gets it.
     type: bool
     default: false
+  return_to_preemptible:
+    description:
+      - Whether a server that is on demand, but should be preemptible, is replaced by a preemptible one on the same boot
+        volume and port. The result's C(tier) tells which servers are on demand.
+      - It is away for as long as that takes. If there is no room after all, it comes back like a lost server. If
+        O(capacity_memory) knows that there is none, it is left alone.
+    type: bool
+    default: false
   timeout:
     description: Seconds that the whole module may take.
     type: int
@@ -71,6 +79,26 @@ EXAMPLES = r"""
     volume_size: 60
     volume_type: fast.ru-7a
     preemptible: true
+
+- name: One that comes back in another zone or as an ordinary server when there is no room
+  gpuswarm.ollama.selectel_server:
+    cloud: selectel
+    fleet: demo
+    name: demo-gpu-1
+    role: gpu_worker
+    flavor: GL10.8-32768-0-1GPU
+    image: Ubuntu 24.04 LTS 64-bit GPU Driver 580 Docker
+    availability_zone: ru-7a
+    network: private
+    key_name: operator
+    volume_size: 60
+    volume_type: fast.{zone}
+    preemptible: true
+    alternatives:
+      - availability_zone: ru-7b
+      - flavor: GL10.16-65536-0-1GPU
+    on_demand_fallback: true
+    capacity_memory: ~/.cache/gpuswarm/capacity.json
 
 - name: Take it away, with its disk and address
   gpuswarm.ollama.selectel_server:
@@ -113,6 +141,20 @@ tier:
   type: str
   returned: always
   sample: preemptible
+tried:
+  description:
+    - The ways that failed before the one that worked, or all of them if none did; empty if the first one worked.
+    - Each has C(tier) (as in O(tier_timeouts)), C(availability_zone), C(flavor), C(preemptible), C(error) and
+      C(error_kind).
+  type: list
+  elements: dict
+  returned: always
+  sample:
+    - tier: unshelve
+      availability_zone: ru-7a
+      flavor: GL10.8-32768-0-1GPU
+      preemptible: true
+      error_kind: no_capacity
 server:
   description: The server as the cloud says it is; in check mode as it would be. Null if there is none.
   type: dict
@@ -222,6 +264,7 @@ def main() -> None:
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "keep_disk": {"type": "bool", "default": False},
+            "return_to_preemptible": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": DEFAULT_TIMEOUT},
             **server_arguments(),
             **cloud_arguments(),
@@ -231,7 +274,12 @@ def main() -> None:
     options = module.params
     try:
         with connect(options, timeout=options["timeout"]) as cloud:
-            fleet = Fleet(cloud, options["fleet"], check_mode=module.check_mode)
+            fleet = Fleet(
+                cloud,
+                options["fleet"],
+                check_mode=module.check_mode,
+                return_to_preemptible=options["return_to_preemptible"],
+            )
             if options["state"] == "present":
                 outcomes = fleet.present([Spec.from_options(options)])
             else:
@@ -240,7 +288,7 @@ def main() -> None:
     except CloudError as error:
         fail(module, error)
     outcome = outcomes[0].as_result()
-    result = {key: outcome[key] for key in ("action", "reason", "tier", "server")}
+    result = {key: outcome[key] for key in ("action", "reason", "tier", "tried", "server")}
     finish(module, outcomes, {**result, "api_calls": calls})
 
 

@@ -13,7 +13,6 @@ import importlib
 import io
 import json
 import os
-import shlex
 import subprocess
 import time
 import uuid
@@ -27,9 +26,10 @@ import pytest
 from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from . import lab
+
+REPOSITORY = lab.REPOSITORY
 PLUGINS = "ansible_collections.gpuswarm.ollama.plugins"
-LAB = REPOSITORY / "lab" / "lab"
 FLAVOR = "SL1.2-4096"
 ZONE, OTHER_ZONE = "ru-7a", "ru-7b"
 
@@ -37,19 +37,10 @@ ZONE, OTHER_ZONE = "ru-7a", "ru-7b"
 @pytest.fixture(scope="session")
 def cloud_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of an ordinary member of the cloud."""
-    started = False
-    if "OS_CLIENT_CONFIG_FILE" not in os.environ:
-        file = REPOSITORY / "build" / "lab-fake" / "env.sh"
-        if not file.exists():
-            subprocess.run([LAB, "--fake", "up"], check=True, timeout=900)
-            started = True
-        lines = [shlex.split(line) for line in file.read_text().splitlines()]
-        os.environ.update(dict(words[1].split("=", 1) for words in lines if words[:1] == ["export"]))
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    os.environ["ANSIBLE_LOCALHOST_WARNING"] = os.environ["ANSIBLE_INVENTORY_UNPARSED_WARNING"] = "0"
-    yield {name: os.environ[name] for name in ("OS_CLIENT_CONFIG_FILE", "OS_CLOUD")}
-    if started:
-        subprocess.run([LAB, "--fake", "down"], check=True, timeout=120)
+    with lab.cloud() as environment:
+        os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+        os.environ["ANSIBLE_LOCALHOST_WARNING"] = os.environ["ANSIBLE_INVENTORY_UNPARSED_WARNING"] = "0"
+        yield environment
 
 
 def _connect(file: Path, cloud: str) -> openstack.connection.Connection:
@@ -178,6 +169,8 @@ def run_module(name: str, /, *, check: bool = False, diff: bool = True, **option
     with patch_module_args(arguments), contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         module.main()
     result = dict(json.loads(output.getvalue().strip().splitlines()[-1]))
+    if result.get("failed"):
+        print(f"{name}: {result['msg']}")  # pytest shows it when the test fails
     result["warnings"] = [w["event"]["msg"] if isinstance(w, dict) else w for w in result.get("warnings", ())]
     return result
 

@@ -1,106 +1,201 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run that dies at any of its writes, or loses the answer to one, is mended by the next."""
+"""A run that is killed right before or right after any of its writes is mended by the next.
+
+Every case is run once to its end, to see which writes there are. Then, for each of them and for both moments, a server
+of its own is led to the same point and the process killed there. One run over all of them has to put everything right.
+
+What happens when the answer to a write is lost, with the process alive, is in test_faults.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import cloud as cloud_module
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.errors import LostAnswerError
+from .conftest import OTHER_ZONE, REPOSITORY, ZONE, World, run_module
 
-from .conftest import Run, World
-
-WRITES = 3  # of a create: port, volume, server
-
-
-class Killed(BaseException):
-    """What a kill looks like from inside: nothing after it is run."""
+Specs = list[dict[str, Any]]
+SIDE_BY_SIDE = 3  # processes; what they do is mostly waiting
+KILLED = "ansible_collections.gpuswarm.ollama.tests.integration.killed"
 
 
-class Wire:
-    """Stands between the module and the cloud, and breaks the k-th write."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, break_at: int, when: str, error: type[BaseException]) -> None:
-        self.writes: list[str] = []
-        original = cloud_module.Cloud.request
-
-        def request(cloud: Any, service: str, method: str, path: str, **more: Any) -> Any:
-            if method == "GET":
-                return original(cloud, service, method, path, **more)
-            self.writes.append(f"{method} {path}")
-            hit = len(self.writes) == break_at
-            if hit and when == "before":
-                raise error(f"before {method} {path}")
-            answer = original(cloud, service, method, path, **more)
-            if hit:
-                raise error(f"after {method} {path}")
-            return answer
-
-        monkeypatch.setattr(cloud_module.Cloud, "request", request)
+def start(module: str, k: int, when: str, options: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    paths = [str(REPOSITORY / "build" / "collections"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", KILLED, module, str(k), when],
+        input=json.dumps(options),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("k", range(1, WRITES + 1))
-def test_killed_while_creating(world: World, server: Run, monkeypatch: pytest.MonkeyPatch, k: int, when: str) -> None:
-    spec = world.spec("killed")
-    with monkeypatch.context() as patch:
-        Wire(patch, k, when, Killed)
-        with pytest.raises(Killed):
-            server(**spec)
-    did = server(**spec)
-    assert (did.get("failed", False), did["server"]["status"]) == (False, "ACTIVE"), did
-    assert world.counts(spec["name"]) == (1, 1, 1)
-    assert server(**spec)["changed"] is False
-    assert server(name=spec["name"], state="absent")["changed"] is True
-    assert world.counts(spec["name"]) == (0, 0, 0)
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("k", range(1, WRITES + 1))
-def test_lost_answer_while_creating(
-    world: World, server: Run, monkeypatch: pytest.MonkeyPatch, k: int, when: str
-) -> None:
-    spec = world.spec("lost")
-    with monkeypatch.context() as patch:
-        Wire(patch, k, when, LostAnswerError)
-        did = server(**spec)
-    assert (did.get("failed", False), did["server"]["status"]) == (False, "ACTIVE"), did
-    assert world.counts(spec["name"]) == (1, 1, 1)
-    assert server(**spec)["changed"] is False
-    assert server(name=spec["name"], state="absent")["changed"] is True
-
-
-@pytest.mark.parametrize("error", [Killed, LostAnswerError])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_unshelve(
-    world: World, server: Run, monkeypatch: pytest.MonkeyPatch, when: str, error: type[BaseException]
-) -> None:
-    spec = world.spec("broken-unshelve")
-    made = server(**spec)
-    world.act(made["server"]["id"], "shelve", "SHELVED_OFFLOADED")
-    with monkeypatch.context() as patch:
-        Wire(patch, 1, when, error)
-        if error is Killed:
-            with pytest.raises(Killed):
-                server(**spec)
-        else:
-            assert server(**spec)["server"]["status"] == "ACTIVE"
-    did = server(**spec)
-    assert (did["server"]["status"], did["server"]["id"]) == ("ACTIVE", made["server"]["id"]), did
-    assert server(name=spec["name"], state="absent")["changed"] is True
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("k", [1, 2, 3])
-def test_killed_while_deleting(world: World, server: Run, monkeypatch: pytest.MonkeyPatch, k: int, when: str) -> None:
-    spec = world.spec("killed-delete")
-    server(**spec)
-    with monkeypatch.context() as patch:
-        Wire(patch, k, when, Killed)
-        with pytest.raises(Killed):
-            server(name=spec["name"], state="absent")
-    did = server(name=spec["name"], state="absent")
+def fleet(world: World, specs: Specs, **options: Any) -> dict[str, Any]:
+    did = run_module("selectel_fleet", fleet=world.fleet, servers=specs, timeout=400, **options)
     assert not did.get("failed"), did
-    assert world.counts(spec["name"]) == (0, 0, 0)
+    return did
+
+
+def post(world: World, servers: Sequence[dict[str, Any]], action: str, becomes: str) -> None:
+    for server in servers:
+        world.nova.post(f"/servers/{server['id']}/action", json={action: None}, microversion="2.72")
+    for server in servers:
+        world.wait(server["id"], becomes)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is interrupted.
+
+    Attributes:
+        writes: the writes that it consists of, as a check that the case is the one that was meant.
+        prepare: leads the servers to where the case begins.
+        changes: options of the interrupted run and of the one that mends it.
+        spec: more of the servers' specifications.
+        keeps: whether the servers are the same ones afterwards.
+    """
+
+    writes: list[str]
+    prepare: Callable[[World, Specs], None]
+    changes: dict[str, Any]
+    spec: dict[str, Any]
+    keeps: bool = False
+
+
+def nothing(world: World, specs: Specs) -> None:
+    """They do not exist."""
+
+
+def made(world: World, specs: Specs) -> None:
+    fleet(world, specs)
+
+
+def shelved(world: World, specs: Specs) -> None:
+    post(world, [did["server"] for did in fleet(world, specs)["servers"]], "shelve", "SHELVED_OFFLOADED")
+
+
+def gone(world: World, specs: Specs) -> None:
+    for did in fleet(world, specs)["servers"]:
+        world.delete_server(did["server"]["id"])
+
+
+def on_demand(world: World, specs: Specs) -> None:
+    fleet(world, [{**spec, "preemptible": False} for spec in specs])
+
+
+def untagged(world: World, specs: Specs) -> None:
+    for did in fleet(world, specs)["servers"]:
+        world.nova.delete(f"/servers/{did['server']['id']}/tags", microversion="2.72")
+        body = {"metadata": {"k": "other"}}
+        world.nova.post(f"/servers/{did['server']['id']}/metadata", json=body, microversion="2.72")
+
+
+PRESENT: dict[str, Any] = {"state": "present"}
+CASES = {
+    "create": Case(["POST /ports", "POST /volumes", "POST /servers"], nothing, PRESENT, {}),
+    "create with a floating IP": Case(
+        ["POST /ports", "POST /volumes", "POST /floatingips", "POST /servers"],
+        nothing,
+        PRESENT,
+        {"floating_ip_network": "external-network"},
+    ),
+    "create again": Case(["POST /servers"], gone, PRESENT, {}),
+    "unshelve": Case(["POST /servers/ID/action"], shelved, PRESENT, {}, keeps=True),
+    "update": Case(
+        ["PUT /servers/ID/tags/preemptible", "PUT /servers/ID/tags/x", "POST /servers/ID/metadata"],
+        untagged,
+        PRESENT,
+        {"tags": ["x"], "metadata": {"k": "v"}},
+        keeps=True,
+    ),
+    "return to preemptible": Case(
+        ["DELETE /servers/ID", "POST /servers"], on_demand, {**PRESENT, "return_to_preemptible": True}, {}
+    ),
+    "delete": Case(["DELETE /servers/ID", "DELETE /ports/ID", "DELETE /volumes/ID"], made, {"state": "absent"}, {}),
+}
+MOVE = Case(
+    [
+        "POST /servers/ID/action",
+        "DELETE /servers/ID",
+        "POST /volumes",
+        "POST /servers",
+        "DELETE /volumes/ID",
+        "DELETE /servers/ID/metadata/gpuswarm_former_disks",
+    ],
+    shelved,
+    PRESENT,
+    {
+        "availability_zone": OTHER_ZONE,
+        "volume_type": "fast.{zone}",
+        "alternatives": [{"availability_zone": ZONE}],
+    },
+)
+
+
+def pattern(write: str) -> str:
+    """A write without the ids in it."""
+    return "/".join("ID" if len(part) == 36 and part.count("-") == 4 else part for part in write.split("/"))
+
+
+def interrupt(world: World, name: str, case: Case, before_the_kill: Callable[[], None] = lambda: None) -> Specs:
+    """Kills a process at every write of the case, and mends it all; the specifications."""
+    moments = [(0, "never"), *((k + 1, when) for k in range(len(case.writes)) for when in ("before", "after"))]
+    specs = [world.spec(f"{name.replace(' ', '-')}-{k}-{when}", **case.spec) for k, when in moments]
+    case.prepare(world, specs)
+    before = {server["name"]: server["id"] for server in world.servers()}
+    before_the_kill()
+
+    def run(number: int) -> subprocess.CompletedProcess[str]:
+        k, when = moments[number]
+        return start(
+            "selectel_server", k, when, {"fleet": world.fleet, "timeout": 200, **specs[number], **case.changes}
+        )
+
+    whole = run(0)
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    assert [pattern(write) for write in json.loads(whole.stdout.splitlines()[-1])] == case.writes
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        for done in pool.map(run, range(1, len(moments))):
+            assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+
+    fleet(world, specs, **case.changes)
+    for spec in specs:
+        there = (0, 0, 0) if case.changes["state"] == "absent" else (1, 1, 1)
+        assert world.counts(spec["name"]) == there, spec["name"]
+    again = fleet(world, specs, **case.changes)
+    assert again["changed"] is False, again
+    if case.keeps:
+        after = {server["name"]: server["id"] for server in world.servers()}
+        assert {s["name"]: after[s["name"]] for s in specs} == {s["name"]: before[s["name"]] for s in specs}
+    return specs
+
+
+def remove(world: World, specs: Specs) -> None:
+    fleet(world, specs, state="absent")
+    assert all(world.counts(spec["name"]) == (0, 0, 0) for spec in specs)
+    assert not world.floating_ips()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_killed(world: World, name: str) -> None:
+    specs = interrupt(world, name, CASES[name])
+    assert len(world.floating_ips()) == (len(specs) if "floating_ip_network" in CASES[name].spec else 0)
+    remove(world, specs)
+
+
+def test_killed_on_the_way_to_another_zone(world: World, request: pytest.FixtureRequest) -> None:
+    specs = interrupt(world, "move", MOVE, lambda: request.getfixturevalue("zone_without_room"))
+    assert {server["OS-EXT-AZ:availability_zone"] for s in specs for server in world.servers(s["name"])} == {ZONE}
+    assert {volume["availability_zone"] for s in specs for volume in world.volumes(s["name"])} == {ZONE}
+    remove(world, specs)

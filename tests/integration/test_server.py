@@ -144,6 +144,7 @@ def test_no_room_to_create(world: World, server: Run, zone_without_room: Callabl
     did = server(**spec)
     assert (did["action"], did["server"]["status"]) == ("recreate", "ACTIVE"), did
     assert world.counts(spec["name"]) == (1, 1, 1)
+    assert server(name=spec["name"], state="absent")["changed"] is True
 
 
 @pytest.mark.parametrize("made", [{"availability_zone": OTHER_ZONE}], indirect=True)

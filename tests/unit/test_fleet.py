@@ -30,13 +30,26 @@ def settings(**gpu: Any) -> dict[str, Any]:
 def test_names_roles_and_zones_in_turn() -> None:
     specs = server_specs(settings())
     assert [(spec["name"], spec["role"], spec["availability_zone"], spec["volume_type"]) for spec in specs] == [
-        ("demo-manager", "manager", "a", "fast.a"),
-        ("demo-gpu-1", "gpu_worker", "a", "fast.a"),
-        ("demo-gpu-2", "gpu_worker", "b", "fast.b"),
-        ("demo-gpu-3", "gpu_worker", "a", "fast.a"),
+        ("demo-manager", "manager", "a", "fast.{zone}"),
+        ("demo-gpu-1", "gpu_worker", "a", "fast.{zone}"),
+        ("demo-gpu-2", "gpu_worker", "b", "fast.{zone}"),
+        ("demo-gpu-3", "gpu_worker", "a", "fast.{zone}"),
     ]
     assert [spec["preemptible"] for spec in specs] == [False, True, True, True]
+    assert {spec["preemptible_tag"] for spec in specs} == {"preemptible"}
+    assert server_specs(settings(preemptible_tag="spot"))[1]["preemptible_tag"] == "spot"
     assert [spec["floating_ip_network"] for spec in specs] == ["external", None, None, None]
+
+
+def test_ways_back_are_the_gpu_servers_alone() -> None:
+    ways = {"alternatives": [{"zone": "b"}, {"zone": "b", "flavor": "g"}], "on_demand_fallback": True}
+    manager, *workers = server_specs({**settings(**ways, tier_timeouts={"unshelve": "60"}), "capacity_memory": "m"})
+    places = [{"availability_zone": "b"}, {"availability_zone": "b", "flavor": "g"}]
+    assert [w["alternatives"] for w in workers] == [places] * 3
+    assert {w["on_demand_fallback"] for w in workers} == {True}
+    assert workers[0]["tier_timeouts"] == {"unshelve": 60}
+    assert (manager["alternatives"], manager["on_demand_fallback"], manager["tier_timeouts"]) == ([], False, {})
+    assert manager["capacity_memory"] == workers[0]["capacity_memory"] == "m"
 
 
 @pytest.mark.parametrize("count", [0, "0", 1, "5", 200])
@@ -64,6 +77,14 @@ def test_a_server_keeps_its_zone_when_the_count_changes() -> None:
         ({"zones": ["a", ""]}, "fleet_gpu_zones"),
         ({"volume_size": 0}, "fleet_gpu_volume_size"),
         ({"volume_size": "big"}, "fleet_gpu_volume_size"),
+        ({"alternatives": "b"}, "fleet_gpu_alternatives"),
+        ({"alternatives": {"zone": "b"}}, "fleet_gpu_alternatives"),
+        ({"alternatives": [{}]}, "fleet_gpu_alternatives"),
+        ({"alternatives": [{"availability_zone": "b"}]}, "fleet_gpu_alternatives"),
+        ({"alternatives": [{"zone": ""}]}, "fleet_gpu_alternatives"),
+        ({"tier_timeouts": {"unshelf": 3}}, "fleet_gpu_tier_timeouts"),
+        ({"tier_timeouts": {"unshelve": 0}}, "fleet_gpu_tier_timeouts.unshelve"),
+        ({"tier_timeouts": 300}, "fleet_gpu_tier_timeouts"),
     ],
 )
 def test_a_wrong_variable_is_named(change: dict[str, Any], named: str) -> None:
