@@ -234,10 +234,15 @@ class Ollama:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
 
-    def health(self) -> tuple[bool, str]:
+    def restart(self) -> None:
+        """Start it again, on the same store."""
+        self.process = self.node.start("ollama", self.service["entrypoint"], **self.inside)
+
+    def health(self, **environment: str) -> tuple[bool, str]:
         """What the service's health check says, run inside of the node as Swarm would."""
-        done = self.node.start("health", self.service["healthcheck"]["test"][1:], **self.inside)
-        done.log.write_text("")
+        inside = {**self.inside, "env": {**self.inside["env"], **environment}}
+        (self.node.bed.directory / f"{self.node.name}-health.log").unlink(missing_ok=True)
+        done = self.node.start("health", self.service["healthcheck"]["test"][1:], **inside)
         return done.wait(30) == 0, done.output().strip()
 
     def wait_until_healthy(self, seconds: float = 60) -> None:
