@@ -102,6 +102,10 @@ unit: venv ## Unit tests
 integration: venv ## Integration tests against the lab's Nova with its in-memory driver, which they raise and end
 	@env -u OS_CLIENT_CONFIG_FILE -u OS_CLOUD python -m pytest tests/integration
 
+.PHONY: integration-gateway
+integration-gateway: venv ## Of these, the ones of the gateway: real nginx and Ollama in network namespaces
+	@python -m pytest tests/integration/gateway
+
 .PHONY: molecule
 molecule: lab-up ## Molecule scenarios: the cluster built, preempted, healed
 	@COLUMNS=160 molecule test --all --no-command-borders

@@ -44,7 +44,8 @@ BASES = {
          "iproute2", "iptables", "iputils-ping", "kmod", "procps", "netbase"),
     ),
     "ollama": Base("bookworm", ("ca-certificates", "libgomp1")),
-    "nginx": Base("forky", ("nginx",)),
+    # The official image of nginx has its JavaScript module too.
+    "nginx": Base("forky", ("nginx", "libnginx-mod-http-js")),
 }  # fmt: skip
 
 

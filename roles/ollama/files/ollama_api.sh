@@ -47,3 +47,23 @@ residency() {
   done <<< "${loaded//\{\"name\":/$'\n'\{\"name\":}"
   echo none
 }
+
+# busy: whether a client other than this container itself has a connection to the server.
+busy() {
+  local port local_address remote state
+  printf -v port '%04X' "${OLLAMA_PORT:-11434}"
+  while read -r _ local_address remote state _; do
+    [ "$state" = 01 ] && [ "${local_address##*:}" = "$port" ] || continue # 01: established
+    case "$remote" in
+      *0100007F:*|*01000000:*) ;; # 127.0.0.1 and ::1
+      *) return 0 ;;
+    esac
+  done < <(cat /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+  return 1
+}
+
+# drain SERVER SECONDS: waits until the server (its process id) has no client any more, or SECONDS have passed.
+drain() {
+  local deadline=$((SECONDS + $2))
+  while kill -0 "$1" 2>/dev/null && busy && [ "$SECONDS" -lt "$deadline" ]; do sleep 0.2; done
+}

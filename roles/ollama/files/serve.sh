@@ -10,7 +10,10 @@ say() { printf 'gpuswarm: %s\n' "$*"; }
 
 ollama serve &
 server=$!
-trap 'kill -TERM "$server" 2>/dev/null' TERM INT
+keeper=
+
+# Swarm takes a task out of DNS before it stops it, so no new request comes; those that run are finished first.
+trap 'kill $keeper 2>/dev/null; drain "$server" "${GPUSWARM_DRAIN_SECONDS:-120}"; kill -TERM "$server" 2>/dev/null' TERM INT
 
 # Loads a model without a prompt. Embedding models cannot generate; they are loaded by the other request.
 load() {

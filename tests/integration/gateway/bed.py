@@ -1,0 +1,457 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A test bed for the gateway: real nginx and real Ollama, started from what the roles write, without a swarm.
+
+Each node is a network namespace on a bridge of its own. What runs in it sees the root file system that its image has,
+the role's files where Swarm would put them, and a DNS server where Swarm's is. Everything ends with the process that
+made it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import yaml
+
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.roots import prepare
+from lab.gpuswarm_lab.steps import StepLog, capture
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+PREFIX = "gsgw"
+MODEL = "tiny"
+SERVERS: dict[str, dict[str, Any]] = {"gpu-1": {}, "gpu-2": {}, "gpu-3": {}}
+T = TypeVar("T")
+
+# Runs in a mount and a PID namespace of its own: $1 is the root file system, then come pairs of what is mounted where,
+# "--", and the command. A directory that is written to is mounted empty.
+ENTER = """
+set -eu
+root=$1; shift
+mount --bind "$root" "$root"
+mount -t proc proc "$root/proc"
+mount --rbind /dev "$root/dev"
+for directory in run tmp; do mount -t tmpfs tmpfs "$root/$directory"; done
+if [ -d "$root/var/lib/nginx" ]; then mount -t tmpfs tmpfs "$root/var/lib/nginx"; fi
+while [ "$1" != -- ]; do
+    if [ -d "$1" ]; then mkdir -p "$root$2"; else mkdir -p "$root${2%/*}"; touch "$root$2"; fi
+    mount --bind "$1" "$root$2"
+    shift 2
+done
+shift
+exec chroot "$root" "$@"
+"""
+
+
+def until(what: str, probe: Callable[[], T], seconds: float = 30, pause: float = 0.05) -> T:
+    """The first value of ``probe`` that is true; it may fail on its way.
+
+    Raises:
+        AssertionError: there was none in time; it names ``what`` was waited for and the last failure.
+    """
+    deadline = time.monotonic() + seconds
+    last: object = None
+    while True:
+        try:
+            if value := probe():
+                return value
+            last = value
+        except (OSError, httpx.HTTPError, subprocess.SubprocessError) as error:
+            last = error
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what} (last: {last!r})"
+        time.sleep(pause)
+
+
+class Process:
+    """A command in a node; it is killed with whoever started it.
+
+    Args:
+        command: the whole command line.
+        log: where its output goes.
+        env: its whole environment.
+    """
+
+    def __init__(self, command: Sequence[str | Path], log: Path, env: Mapping[str, str]) -> None:
+        self.log = log
+        with log.open("ab") as output:
+            self.started = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={"PATH": os.environ["PATH"], **env},
+            )
+
+    @property
+    def running(self) -> bool:
+        return self.started.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The command itself, inside of the namespaces that were made for it."""
+        children = Path(f"/proc/{self.started.pid}/task/{self.started.pid}/children").read_text().split()
+        return int(children[0]) if children else self.started.pid
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, seconds: float) -> int:
+        return self.started.wait(seconds)
+
+    def kill(self) -> None:
+        """End it and all that it started, at once."""
+        with contextlib.suppress(ProcessLookupError):
+            self.started.kill()
+        self.started.wait(10)
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+class Node:
+    """A network namespace with an address on the bed's bridge."""
+
+    def __init__(self, bed: Bed, name: str, number: int) -> None:
+        self.bed = bed
+        self.name = name
+        self.address = f"{bed.network}.{number}"
+        self.namespace = f"{bed.name}-{name}"
+        self.processes: list[Process] = []
+        bed.link(self.namespace, f"v{number}", self.address)
+
+    def run(self, *command: str | Path, timeout: float = 60) -> str:
+        """What a short command prints."""
+        return capture("ip", "netns", "exec", self.namespace, *command, timeout=timeout)
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        root: Path | None = None,
+        mounts: Mapping[str, Path] | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Process:
+        """Start a command here, with ``root`` as its root file system and ``mounts`` (where: what) in it."""
+        inside: list[str | Path] = list(command)
+        if root is not None:
+            pairs = [word for where, what in (mounts or {}).items() for word in (what, where)]
+            inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c", ENTER, "enter", root,
+                      *pairs, "--", *command]  # fmt: skip
+        process = Process(
+            ["ip", "netns", "exec", self.namespace, *inside],
+            self.bed.directory / f"{self.name}-{name}.log",
+            env or {},
+        )
+        self.processes.append(process)
+        return process
+
+    def vanish(self) -> None:
+        """From now on every packet from and to this node is dropped, without a word."""
+        for chain, way in (("INPUT", "-i"), ("OUTPUT", "-o")):
+            self.run("iptables", "-w", "-I", chain, way, "eth0", "-j", "DROP")
+
+    def come_back(self) -> None:
+        """Packets arrive again."""
+        self.run("iptables", "-w", "-F")
+
+    def sysctls(self, values: Mapping[str, object]) -> None:
+        for name, value in values.items():
+            self.run("sysctl", "-qw", f"{name}={value}")
+
+    def end(self) -> None:
+        for process in self.processes:
+            process.kill()
+
+
+class Dns:
+    """Swarm's DNS server as a container sees it: answers with a long TTL, out of what it is told."""
+
+    def __init__(self, node: Node) -> None:
+        self.hosts = node.bed.directory / f"{node.name}-hosts"
+        self.hosts.touch()
+        self.process = node.start(
+            "dns",
+            ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts", "--user=root",
+             "--pid-file=", "--local=/#/", "--local-ttl=600", "--listen-address=127.0.0.11", "--bind-interfaces",
+             f"--addn-hosts={self.hosts}"],
+        )  # fmt: skip
+
+    def publish(self, name: str, addresses: Sequence[str]) -> None:
+        """The name has these addresses from now on, and no other name any."""
+        self.hosts.write_text("".join(f"{address} {name}\n" for address in addresses))
+        self.process.started.send_signal(signal.SIGHUP)
+
+
+class Ollama:
+    """A task of the service ``ollama``: what the role's compose file says, in a node."""
+
+    def __init__(self, node: Node, directory: Path, root: Path, **environment: str) -> None:
+        self.node = node
+        self.service = yaml.safe_load((directory / "compose.yml").read_text())["services"]["ollama"]
+        self.store = node.bed.directory / f"{node.name}-ollama"
+        if not self.store.exists():
+            shutil.copytree(root / "root" / ".ollama", self.store)
+        configs = yaml.safe_load((directory / "compose.yml").read_text())["configs"]
+        self.inside: dict[str, Any] = {
+            "root": root,
+            "mounts": {
+                "/root/.ollama": self.store,
+                **{item["target"]: Path(configs[item["source"]]["file"]) for item in self.service["configs"]},
+            },
+            "env": {"HOME": "/root", **self.service["environment"], **environment},
+        }
+        self.process = node.start("ollama", self.service["entrypoint"], **self.inside)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.node.address}:11434"
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing happens in the server; its kernel goes on to acknowledge what arrives."""
+        space = Path(f"/proc/{self.process.pid}/ns/pid").readlink()
+        pids = []
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (entry / "ns" / "pid").readlink() == space:
+                    pids.append(int(entry.name))
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Start it again, on the same store."""
+        self.process = self.node.start("ollama", self.service["entrypoint"], **self.inside)
+
+    def health(self, **environment: str) -> tuple[bool, str]:
+        """What the service's health check says, run inside of the node as Swarm would."""
+        inside = {**self.inside, "env": {**self.inside["env"], **environment}}
+        (self.node.bed.directory / f"{self.node.name}-health.log").unlink(missing_ok=True)
+        done = self.node.start("health", self.service["healthcheck"]["test"][1:], **inside)
+        return done.wait(30) == 0, done.output().strip()
+
+    def wait_until_healthy(self, seconds: float = 60) -> None:
+        until(f"{self.node.name} is healthy", lambda: self.health()[0], seconds, pause=0.3)
+
+
+class Gateway:
+    """A task of the service ``gateway``: what the role's compose file says, in a node with Swarm's DNS."""
+
+    def __init__(self, node: Node, directory: Path, root: Path) -> None:
+        self.node = node
+        self.directory = directory
+        self.service = yaml.safe_load((directory / "compose.yml").read_text())["services"]["gateway"]
+        self.inside: dict[str, Any] = {"root": root, "mounts": {"/gpuswarm": directory}}
+        node.sysctls(self.service["sysctls"])
+        self.dns = Dns(node)
+        self.process = node.start("nginx", self.service["entrypoint"], **self.inside)
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+        until(f"the gateway on {node.name} answers", lambda: self.http.get("/health").is_success)
+
+    @property
+    def url(self) -> str:
+        """Plain HTTP, on the port inside of the container."""
+        return f"http://{self.node.address}:8080"
+
+    def tls(self) -> httpx.Client:
+        """A client that trusts the certificate that is there now, and none else."""
+        context = ssl.create_default_context(cafile=str(self.directory / "private" / "tls.crt"))
+        return httpx.Client(base_url=self.tls_url, verify=context, timeout=30)
+
+    @property
+    def tls_url(self) -> str:
+        return f"https://{self.node.address}:8443"
+
+    def publish(self, *servers: Ollama) -> None:
+        """These servers are in DNS, and nginx has noticed (gateway_resolve_valid)."""
+        self.dns.publish("tasks.gpuswarm_ollama", [server.node.address for server in servers])
+        until("nginx follows DNS", lambda: self.http.get("/ready").is_success == bool(servers))
+
+    def version(self) -> str:
+        """Version of the configuration that it runs with."""
+        return str(self.http.get("/health").json()["configuration"])
+
+    def reload(self) -> None:
+        """Have nginx read its files again, and wait until it has."""
+        before = self.version()
+        self.process.send(signal.SIGHUP)
+        until("nginx has its new configuration", lambda: self.version() != before)
+
+    def log(self) -> list[dict[str, Any]]:
+        """What it has logged about requests."""
+        lines = self.process.output().splitlines()
+        return [json.loads(line) for line in lines if line.startswith('{"time"')]
+
+    def errors(self) -> list[str]:
+        """What it has complained about."""
+        return [line for line in self.process.output().splitlines() if not line.startswith('{"time"')]
+
+    def logged(self, request_id: str) -> dict[str, Any]:
+        """The line of one request."""
+        return until("the request is logged", lambda: [line for line in self.log() if line["id"] == request_id])[0]
+
+
+class Bed:
+    """A bridge with nodes on it, and the machine itself as a client.
+
+    Args:
+        directory: where logs and the servers' files go.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.name = f"{PREFIX}-{os.getpid()}"
+        self.network = f"10.232.{os.getpid() % 250 + 1}"
+        self.bridge = f"{self.name}-bridge"
+        self.nodes: list[Node] = []
+        self.roots = prepare(StepLog(directory / "prepare.log"))
+        remove_leftovers()
+        capture("ip", "netns", "add", self.bridge)
+        self._in_bridge("link", "add", "br0", "type", "bridge")
+        self._in_bridge("link", "set", "br0", "up")
+        # The machine is on the bridge too.
+        self.interface = f"{PREFIX}{os.getpid()}"
+        capture("ip", "link", "add", self.interface, "type", "veth", "peer", "name", "v1", "netns", self.bridge)
+        capture("ip", "address", "add", f"{self.network}.1/24", "dev", self.interface)
+        capture("ip", "link", "set", self.interface, "up")
+        self._plug("v1")
+
+    def _in_bridge(self, *command: str) -> None:
+        capture("ip", "-n", self.bridge, *command)
+
+    def _plug(self, interface: str) -> None:
+        self._in_bridge("link", "set", interface, "master", "br0", "up")
+
+    def link(self, namespace: str, interface: str, address: str) -> None:
+        """Make a namespace with an address on the bridge."""
+        capture("ip", "netns", "add", namespace)
+        capture("ip", "-n", namespace, "link", "set", "lo", "up")
+        capture("ip", "-n", namespace, "link", "add", "eth0", "type", "veth", "peer", "name", interface, "netns",
+                self.bridge)  # fmt: skip
+        capture("ip", "-n", namespace, "address", "add", f"{address}/24", "dev", "eth0")
+        capture("ip", "-n", namespace, "link", "set", "eth0", "up")
+        self._plug(interface)
+
+    def node(self, name: str) -> Node:
+        """One more node."""
+        made = Node(self, name, 10 + len(self.nodes))
+        self.nodes.append(made)
+        return made
+
+    def end(self) -> None:
+        """Kill what runs and remove the network."""
+        for node in self.nodes:
+            node.end()
+        capture("ip", "link", "delete", self.interface, check=False)
+        for namespace in (*(node.namespace for node in self.nodes), self.bridge):
+            capture("ip", "netns", "delete", namespace, check=False)
+
+
+def remove_leftovers() -> None:
+    """Remove namespaces of beds whose process is gone; their processes went with it."""
+    for line in capture("ip", "netns", "list").splitlines():
+        prefix, _, rest = line.split()[0].partition("-")
+        pid = rest.partition("-")[0]
+        if prefix == PREFIX and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            capture("ip", "netns", "delete", line.split()[0], check=False)
+            capture("ip", "link", "delete", f"{PREFIX}{pid}", check=False)
+
+
+@contextlib.contextmanager
+def bed(directory: Path) -> Iterator[Bed]:
+    """A bed, for as long as it is used."""
+    made = Bed(directory)
+    try:
+        yield made
+    finally:
+        made.end()
+
+
+def write_roles(
+    directory: Path,
+    variants: Mapping[str, Mapping[str, Any]],
+    *options: str,
+    with_ollama: bool = False,
+    check: bool = True,
+) -> str:
+    """Have the roles write their files: below ``directory``/<variant>/gateway and ``directory``/ollama.
+
+    Args:
+        directory: where to.
+        variants: variables of the roles, by the variant's name.
+        options: of ansible-playbook.
+        with_ollama: whether to write Ollama's files too, out of the first variant's variables.
+        check: whether a failure is an error.
+
+    Returns:
+        What Ansible said.
+    """
+    hosts: dict[str, dict[str, Any]] = {
+        name: {
+            "ansible_connection": "local",
+            "ansible_python_interpreter": sys.executable,
+            "gateway_directory": str(directory / name / "gateway"),
+            "ollama_directory": str(directory / "ollama"),
+            "ollama_models": [MODEL],
+            "ollama_require_gpu": False,
+            **variables,
+        }
+        for name, variables in variants.items()
+    }
+    # Ollama's files are the same for all: the first host writes them for the others.
+    plays = [
+        {
+            "name": f"Write the files of {role}",
+            "hosts": pattern,
+            "gather_facts": False,
+            "tasks": [{"ansible.builtin.import_role": {"name": f"gpuswarm.ollama.{role}", **tasks}}],
+        }
+        for role, pattern, tasks in (
+            ("gateway", "variants", {"tasks_from": "files"}),
+            *([("ollama", "variants[0]", {})] if with_ollama else []),
+        )
+    ]
+    for host in hosts.values():
+        for key in ("gateway_directory", "ollama_directory"):
+            Path(host[key]).mkdir(parents=True, exist_ok=True)
+    (directory / "hosts.yml").write_text(json.dumps({"variants": {"hosts": hosts}, "gpu_workers": {"hosts": SERVERS}}))
+    (directory / "play.yml").write_text(json.dumps(plays))
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("ansible-playbook"),
+            "-i",
+            directory / "hosts.yml",
+            directory / "play.yml",
+            *options,
+        ],
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+            "ANSIBLE_INVENTORY_ENABLED": "yaml",
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_FORKS": "2",
+        },
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0 or not check, done.stdout + done.stderr
+    return done.stdout + done.stderr

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One line of JSON for each request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import MODEL, Gateway, until
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import ROOT
+
+FIELDS = {
+    "time": str, "id": str, "client": str, "key": str, "method": str, "path": str, "model": str, "status": int,
+    "upstream": str, "tries": int, "first_byte": float, "seconds": float, "bytes_in": int, "bytes": int,
+}  # fmt: skip
+SECRET_PROMPT = "nobody-may-read-this"
+
+
+def line_after(gateway: Gateway, **request: Any) -> dict[str, Any]:
+    before = len(gateway.log())
+    gateway.http.request(**request)
+    return until("one more line", lambda: gateway.log()[before:])[0]
+
+
+def test_every_field_is_there(plain: Gateway) -> None:
+    body = {"model": MODEL, "prompt": SECRET_PROMPT, "stream": False, "options": {"num_predict": 4}}
+    line = line_after(plain, method="POST", url=f"/api/generate?secret={SECRET_PROMPT}", json=body)
+    assert {name: type(value) for name, value in line.items()} == FIELDS
+    assert (line["method"], line["path"], line["model"], line["status"]) == ("POST", "/api/generate", MODEL, 200)
+    assert line["tries"] == 1
+    assert 0 <= line["first_byte"] <= line["seconds"]
+    assert line["bytes_in"] > len(SECRET_PROMPT)
+    assert SECRET_PROMPT not in plain.process.output()
+
+
+def test_whose_key_it_was(secured: Gateway) -> None:
+    before = len(secured.log())
+    secured.tls().get("/api/tags", headers={"Authorization": f"Bearer {ROOT}"})
+    assert until("one more line", lambda: secured.log()[before:])[0]["key"] == "root"
+    assert ROOT not in secured.process.output()
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        (b'{"model": "tiny"}', "tiny"),
+        (b'{"messages": [{"content": "\\"model\\": \\"x\\""}], "model": "tiny"}', "tiny"),
+        (b'{"tools": [{"model": "x"}], "model": "a\\u0062\\n\\"c"}', 'ab\n"c'),
+        (b'{"model": ["tiny"]}', ""),
+        (b'{"model": "' + b"y" * 5000 + b'"}', "y" * 200),
+        (b"not JSON", ""),
+        (b"null", ""),
+        (b"", ""),
+    ],
+)
+def test_the_model_is_what_the_body_says(plain: Gateway, body: bytes, model: str) -> None:
+    assert line_after(plain, method="POST", url="/api/generate", content=body)["model"] == model
+
+
+def test_what_no_server_was_asked_for(plain: Gateway) -> None:
+    line = line_after(plain, method="GET", url="/nowhere")
+    assert (line["status"], line["upstream"], line["tries"], line["first_byte"]) == (404, "", 0, None)
+
+
+def test_health_checks_are_not_logged(plain: Gateway) -> None:
+    before = len(plain.log())
+    plain.http.get("/health")
+    plain.http.get("/ready")
+    plain.http.get("/nowhere")
+    assert [line["path"] for line in until("one more line", lambda: plain.log()[before:])] == ["/nowhere"]

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TLS, keys and limits."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+import subprocess
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import MODEL, Gateway, until
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import ALICE, BOB, ROOT
+
+if TYPE_CHECKING:
+    from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import Cluster
+
+QUESTION = {"model": MODEL, "prompt": "hello", "stream": False, "options": {"num_predict": 4}}
+LONG = {"model": MODEL, "prompt": "hello", "options": {"num_predict": 1500}}
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def handshake(gateway: Gateway, **options: object) -> str:
+    """The protocol's version that client and gateway agree on; certificates are not looked at here."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    for name, value in options.items():
+        setattr(context, name, value)
+    with (
+        socket.create_connection((gateway.node.address, 8443), timeout=10) as raw,
+        context.wrap_socket(raw, server_hostname="gateway.example") as wrapped,
+    ):
+        return str(wrapped.version())
+
+
+def test_tls_with_the_self_signed_certificate(secured: Gateway) -> None:
+    answer = secured.tls().post("/api/generate", json=QUESTION, headers=bearer(ALICE))
+    assert answer.json()["done"]
+
+
+def test_plain_http_is_redirected(secured: Gateway) -> None:
+    answer = httpx.post(f"{secured.url}/api/generate?x=1", json=QUESTION, headers={"Host": "gateway.example"})
+    assert answer.status_code == 308, "POST stays POST"
+    assert answer.headers["Location"] == "https://gateway.example/api/generate?x=1"
+
+
+def test_health_and_readiness_need_neither_tls_nor_key(secured: Gateway) -> None:
+    assert httpx.get(f"{secured.url}/health").json()["status"] == "ok"
+    assert httpx.get(f"{secured.url}/ready").json()["version"]
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_modern_tls(secured: Gateway, version: ssl.TLSVersion) -> None:
+    assert handshake(secured, minimum_version=version, maximum_version=version) == version.name.replace("_", ".")
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_old_tls_is_refused(secured: Gateway) -> None:
+    # At security level 0 this client would speak it.
+    command = [
+        "openssl",
+        "s_client",
+        "-connect",
+        f"{secured.node.address}:8443",
+        "-tls1_1",
+        "-cipher",
+        "ALL:@SECLEVEL=0",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode != 0
+    assert "protocol version" in done.stderr
+
+
+def test_http2_is_spoken(secured: Gateway) -> None:
+    context = ssl.create_default_context(cafile=str(secured.directory / "private" / "tls.crt"))
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection((secured.node.address, 8443), timeout=10) as raw,
+        context.wrap_socket(raw, server_hostname="gateway.example") as wrapped,
+    ):
+        assert wrapped.selected_alpn_protocol() == "h2"
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "status"),
+    [
+        ("/api/tags", None, 401),
+        ("/api/tags", "Bearer", 401),
+        ("/api/tags", "Bearer wrong", 401),
+        ("/api/tags", f"Basic {ALICE}", 401),
+        ("/api/tags", f"Bearer {ALICE}x", 401),
+        ("/api/tags", f"bearer {ALICE}", 200),
+        ("/api/tags", f"Bearer {ROOT}", 200),
+        ("/v1/models", None, 401),
+        ("/v1/models", f"Bearer {ALICE}", 200),
+        ("/", None, 401),
+        ("/api/pull", None, 403),
+        ("/api/pull", f"Bearer {ALICE}", 403),
+        ("/api/pull", f"Bearer {ROOT}", 405),  # Ollama's own answer to a GET
+        ("/nowhere", f"Bearer {ALICE}", 404),
+    ],
+)
+def test_keys(secured: Gateway, path: str, header: str | None, status: int) -> None:
+    answer = secured.tls().get(path, headers={"Authorization": header} if header else {})
+    assert answer.status_code == status, answer.text
+    if status in (401, 403, 404):
+        assert answer.json()["error"]
+    assert ("WWW-Authenticate" in answer.headers) == (status == 401)
+
+
+def test_an_admin_key_opens_what_changes_models(secured: Gateway) -> None:
+    client = secured.tls()
+    body = {"source": MODEL, "destination": "copied"}
+    assert client.post("/api/copy", json=body, headers=bearer(ALICE)).status_code == 403
+    assert client.post("/api/copy", json=body, headers=bearer(ROOT)).status_code == 200
+    found = [
+        "copied:latest" in [model["name"] for model in client.get("/api/tags", headers=bearer(ROOT)).json()["models"]]
+        for _ in range(6)
+    ]
+    assert any(found)
+
+
+def test_management_networks_need_no_key(managed: Gateway, plain: Gateway) -> None:
+    body = {"source": MODEL, "destination": "copied-too"}
+    assert httpx.post(f"{managed.url}/api/copy", json=body).status_code == 200
+    assert httpx.post(f"{plain.url}/api/copy", json=body).status_code == 403
+
+
+def test_keys_are_nowhere_in_clear(secured: Gateway) -> None:
+    secured.tls().get("/api/tags", headers=bearer(ALICE))
+    for path in secured.directory.rglob("*"):
+        if path.is_file():
+            assert ALICE.encode() not in path.read_bytes(), path
+    assert ALICE not in secured.process.output()
+    assert oct((secured.directory / "private" / "keys.conf").stat().st_mode)[-3:] == "600"
+    assert oct((secured.directory / "private" / "tls.key").stat().st_mode)[-3:] == "600"
+    assert oct((secured.directory / "private").stat().st_mode)[-3:] == "700"
+
+
+def test_ollama_does_not_see_keys(secured: Gateway) -> None:
+    text = (secured.directory / "proxy.conf").read_text()
+    assert 'proxy_set_header Authorization ""' in text
+
+
+def test_rate_of_a_key(limited: Gateway) -> None:
+    answers = [limited.http.get("/api/version", headers=bearer(ALICE)) for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429], "one, and a burst of two"
+    assert answers[-1].headers["Retry-After"] == "7"
+    assert "too many requests" in answers[-1].json()["error"]
+    assert limited.http.get("/api/version", headers=bearer(BOB)).status_code == 200, "the other key is not held up"
+    assert limited.http.get("/health").status_code == 200
+
+
+def freeze(stack: ExitStack, cluster: Cluster) -> None:
+    for server in cluster.servers:
+        stack.enter_context(server.frozen())
+
+
+def test_concurrency_of_an_address(cluster: Cluster, limited: Gateway) -> None:
+    cluster.write("limited", gateway_rate_per_key="")
+    limited.reload()
+    with httpx.Client(base_url=limited.url, headers=bearer(BOB), timeout=60) as client:
+        with (
+            client.stream("POST", "/api/generate", json=LONG) as first,
+            client.stream("POST", "/api/generate", json=LONG) as second,
+            ExitStack() as stack,
+        ):
+            freeze(stack, cluster)
+            third = client.get("/api/version")
+            assert third.status_code == 429
+            assert third.headers["Retry-After"] == "7"
+            for url in ("/api/version", "/health"):
+                elsewhere = client.get(url, headers={"X-Forwarded-For": "192.0.2.1", "Authorization": ""})
+                assert elsewhere.status_code != 429, "the trusted balancer speaks for another client"
+            stack.close()
+            assert first.read()
+            assert second.read()
+        until("the streams no longer count", lambda: client.get("/api/version").is_success)
+
+
+def test_a_certificate_and_keys_change_under_a_running_answer(cluster: Cluster, secured: Gateway) -> None:
+    old = secured.tls()
+    old_certificate = (secured.directory / "private" / "tls.crt").read_text()
+    with old.stream("POST", "/api/generate", json=LONG, headers=bearer(ALICE)) as answer, ExitStack() as stack:
+        freeze(stack, cluster)
+        cluster.write(
+            "secured",
+            gateway_tls_names=[secured.node.address, "new.example"],
+            gateway_api_keys=[{"name": "alice", "key": ALICE + "-new"}, {"name": "bob", "key": BOB}],
+        )
+        assert (secured.directory / "private" / "tls.crt").read_text() != old_certificate
+        secured.reload()
+        with pytest.raises(httpx.ConnectError, match="certificate"):
+            httpx.Client(base_url=secured.tls_url, verify=ssl.create_default_context(cadata=old_certificate)).get("/")
+        new = secured.tls()
+        assert new.get("/api/tags", headers=bearer(ALICE)).status_code == 401
+        stack.close()
+        assert new.get("/api/tags", headers=bearer(ALICE + "-new")).status_code == 200
+        *_, last = answer.iter_lines()
+    assert json.loads(last)["done"], "the answer that ran meanwhile is whole"
