@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from ansible.module_utils.basic import AnsibleModule
 
 from .errors import CloudError
-from .reconcile import Outcome
+from .outcome import Outcome
 from .servers import ROLES, Spec
 from .tiers import TIMEOUTS
 

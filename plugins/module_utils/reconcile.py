@@ -14,17 +14,16 @@ A server that is lost comes back in one of several ways (`tiers`). When one fail
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from .capacity import CapacityMemory
 from .catalogue import Catalogue, Resolved
-from .cloud import Cloud, only, volume_server
+from .cloud import Cloud, only
 from .errors import (
     AmbiguousError,
     ApiError,
@@ -41,6 +40,7 @@ from .errors import (
     UnreachableError,
 )
 from .lifecycle import REQUEST, Action, Drift, Kind, Seen, Verdict, decide, drift, judge
+from .outcome import Attempt, Outcome
 from .servers import (
     FLEET,
     FORMER_DISKS,
@@ -55,16 +55,14 @@ from .servers import (
     Spec,
     description,
     ours,
-    owner,
     server_metadata,
     simulated,
 )
 from .tiers import Tier, Way, choose, places, present_way, ways
+from .watch import FIRST_POLL, Leftovers, Watcher, delays
 
 MAX_STEPS = 8  # decisions per server and run: more means that it goes round in circles
 MAX_THREADS = 64  # they mostly sleep; requests at once are limited by the connection
-FIRST_POLL = 0.4  # seconds
-LONGEST_POLL = 3.0  # seconds
 GOING = frozenset({"deleting", "error_deleting"})  # statuses of volumes that nobody gets any more
 # What Nova does to a shelved server that comes back
 UNSHELVING = frozenset({"unshelving", "scheduling", "block_device_mapping", "networking", "spawning"})
@@ -73,163 +71,6 @@ RELEASE = 120.0  # seconds that a deleted server may take to let go of its volum
 T = TypeVar("T")
 
 WAYS_BACK = frozenset({Kind.UNSHELVE, Kind.CREATE, Kind.RECREATE})  # what there may be several ways to
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A way that was tried and failed."""
-
-    way: Way
-    error: CloudError
-
-    def as_result(self) -> dict[str, Any]:
-        """What the modules return for it."""
-        pool = self.way.pool
-        return {
-            "tier": self.way.tier.value,
-            "availability_zone": pool.zone,
-            "flavor": pool.flavor,
-            "preemptible": self.way.spec.preemptible,
-            "error_kind": self.error.kind,
-            "error": str(self.error),
-        }
-
-
-@dataclass
-class Outcome:
-    """What a run came to for one server."""
-
-    name: str
-    action: Kind = Kind.NONE
-    reason: str = ""
-    changed: bool = False
-    before: Server | None = None
-    after: Server | None = None
-    tier: str | None = None
-    tag: str = "preemptible"
-    warnings: list[str] = field(default_factory=list)
-    error: CloudError | None = None
-    removed: list[str] = field(default_factory=list)
-    tried: list[Attempt] = field(default_factory=list)
-
-    def as_result(self) -> dict[str, Any]:
-        """What the modules return for the server."""
-        result: dict[str, Any] = {
-            "name": self.name,
-            "action": self.action.value,
-            "reason": self.reason,
-            "tier": self.tier,
-            "changed": self.changed,
-            "tried": [attempt.as_result() for attempt in self.tried],
-            "server": self.after.as_result(self.tag) if self.after else None,
-        }
-        if self.error is not None:
-            result["error"] = str(self.error)
-            result["error_kind"] = self.error.kind
-        return result
-
-    def diff(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What was, and what is (or, in check mode, would be), reduced to what a reader compares."""
-        before, after = _shown(self.before, self.tag), _shown(self.after, self.tag)
-        if self.removed:
-            before["kept for it"] = self.removed
-        return before, after
-
-
-def _shown(server: Server | None, tag: str) -> dict[str, Any]:
-    if server is None:
-        return {"status": "absent"}
-    state = {"status": server.status}
-    if server.task_state:
-        state["task_state"] = server.task_state
-    return {
-        **state,
-        "id": server.id or "(known once created)",
-        "availability_zone": server.availability_zone,
-        "flavor": server.flavor,
-        "tier": server.tier(tag),
-        "fixed_ip": server.address(floating=False),
-        "floating_ip": server.address(floating=True),
-        "tags": list(server.tags),
-        "metadata": dict(server.metadata),
-        "security_groups": list(server.security_groups),
-    }
-
-
-def delays() -> Iterator[float]:
-    """Seconds between polls: quick at first, then patient."""
-    delay = FIRST_POLL
-    while True:
-        yield delay
-        delay = min(LONGEST_POLL, delay * 1.3)
-
-
-class Watcher:
-    """Reads servers for those who wait. As soon as several wait, one list call answers all of them."""
-
-    def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
-        self._lock = threading.Lock()
-        self._waiting = 0
-        self._listed_at = float("-inf")
-        self._listed: dict[str, Server] = {}
-
-    @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Announces one who waits."""
-        with self._lock:
-            self._waiting += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._waiting -= 1
-
-    def look(self, server_id: str, not_before: float, freshness: float) -> Server | None:
-        """A server as it was at `not_before` (monotonic seconds) or later, at most `freshness` seconds old."""
-        if self._waiting > 1:
-            with self._lock:
-                now = time.monotonic()
-                if self._listed_at < not_before or now - self._listed_at > freshness:
-                    self._listed = {s.id: s for s in self._cloud.servers()}
-                    self._listed_at = now
-                found = self._listed.get(server_id)
-            if found is not None:
-                return found
-        return self._cloud.server(server_id)  # the list leaves out what waits to be reclaimed
-
-
-class Leftovers:
-    """The fleet's volumes, ports and floating IPs, each listed once and only when asked for."""
-
-    def __init__(self, cloud: Cloud, fleet: str) -> None:
-        self._cloud = cloud
-        self._fleet = fleet
-        self._lock = threading.RLock()
-        self._lists: dict[str, list[dict[str, Any]]] = {}
-
-    def _list(self, kind: str, fresh: bool) -> list[dict[str, Any]]:
-        read = {"volume": self._cloud.volumes, "port": self._cloud.ports, "floating IP": self._cloud.floating_ips}
-        with self._lock:
-            if fresh or kind not in self._lists:
-                self._lists[kind] = read[kind](self._fleet)
-            return self._lists[kind]
-
-    def of(self, kind: str, server: str, *, fresh: bool = False) -> list[dict[str, Any]]:
-        """What of a kind belongs to a server; `fresh` asks the cloud again."""
-        return [item for item in self._list(kind, fresh) if _owner(kind, item) == server]
-
-    def owners(self) -> set[str]:
-        """The names of all servers that something belongs to."""
-        kinds = ("volume", "port", "floating IP")
-        return {name for kind in kinds for item in self._list(kind, False) if (name := _owner(kind, item))}
-
-
-def _owner(kind: str, item: Mapping[str, Any]) -> str | None:
-    if kind == "volume":
-        return volume_server(item)
-    known = owner(item.get("description"))
-    return known[1] if known else None
 
 
 class Fleet:
@@ -514,10 +355,22 @@ class Job:
 
     def _choice(self) -> tuple[Way | None, list[tuple[Way, float]]]:
         """The next way to try, and those that are passed over."""
-        disks = self.fleet.leftovers.of("volume", self.spec.name)
-        zones = {str(v.get("availability_zone")) for v in disks if v.get("status") not in GOING}
+        first, passed = self._choose(())  # an unshelve does not depend on where disks are
+        if first is None or first.tier is Tier.UNSHELVE:
+            return first, passed
+        return self._choose(self._disk_zones())
+
+    def _choose(self, disk_zones: Collection[str]) -> tuple[Way | None, list[tuple[Way, float]]]:
         tried = {attempt.way.key for attempt in self.outcome.tried}
-        return choose(ways(self.server, self.spec, zones), tried, self.fleet.memory(self.spec).no_room)
+        return choose(ways(self.server, self.spec, disk_zones), tried, self.fleet.memory(self.spec).no_room)
+
+    def _disk_zones(self) -> set[str]:
+        """Where it has a boot volume; not asked for where there is only one zone for them."""
+        zones = {place.volume_zone for place in places(self.spec)}
+        if len(zones) > 1:
+            disks = self.fleet.leftovers.of("volume", self.spec.name)
+            zones = {str(v.get("availability_zone")) for v in disks if v.get("status") not in GOING}
+        return zones
 
     def _next_way(self) -> Way:
         """The next way to try.
@@ -533,11 +386,9 @@ class Job:
             raise tried[0].error
         said = [f"{attempt.way}: {attempt.error}" for attempt in tried]
         said += [f"{other}: had no room, tried again in {pause:.0f} s" for other, pause in passed]
-        text = f"{self.spec.name}: no capacity, no way left to bring it back: " + "; ".join(said)
-        other_errors = [a.error for a in tried if not isinstance(a.error, NoCapacityError)]
-        if other_errors:
-            raise type(other_errors[0])(text.replace("no capacity, ", "", 1))
-        raise NoCapacityError(text)
+        kinds = [type(attempt.error) for attempt in tried if not isinstance(attempt.error, NoCapacityError)]
+        what = "no way left to bring it back" if kinds else "no capacity in any place that is allowed"
+        raise (kinds or [NoCapacityError])[0](f"{self.spec.name}: {what}: " + "; ".join(said))
 
     def _take(self, way: Way) -> None:
         """Goes one way; if it fails and there is another, the failure is noted and the next decision goes on."""
@@ -567,7 +418,7 @@ class Job:
         """Whether there is another way than this."""
         self.outcome.tried.append(Attempt(way, CloudError("")))
         try:
-            return self._choice()[0] is not None
+            return self._choose(())[0] is not None
         finally:
             self.outcome.tried.pop()
 

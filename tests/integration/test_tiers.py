@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import reconcile
+from ansible_collections.gpuswarm.ollama.plugins.module_utils import watch
 
 from .conftest import OTHER_ZONE, ZONE, Run, World
 
@@ -164,7 +164,7 @@ def test_an_unshelve_that_hangs_is_given_up(
     world: World, server: Run, lost: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec, before = {**lost["spec"], "tier_timeouts": {"unshelve": 1}}, lost["server"]
-    look = reconcile.Watcher.look
+    look = watch.Watcher.look
 
     def hangs(watcher: Any, server_id: str, *more: Any) -> Any:
         found = look(watcher, server_id, *more)
@@ -172,7 +172,7 @@ def test_an_unshelve_that_hangs_is_given_up(
             return replace(found, status="SHELVED_OFFLOADED", task_state="spawning")
         return found
 
-    monkeypatch.setattr(reconcile.Watcher, "look", hangs)
+    monkeypatch.setattr(watch.Watcher, "look", hangs)
     did = server(**spec)
     assert (did["server"]["status"], did["server"]["availability_zone"]) == ("ACTIVE", OTHER_ZONE), did
     assert did["server"]["id"] != before["id"]
