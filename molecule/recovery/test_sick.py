@@ -1,4 +1,4 @@
-"""A node that is sick although its server runs, and runs of the recovery that are killed: the timer alone gets over both."""
+"""Nodes that are sick although their server runs, and recoveries that are killed: the timer alone gets over both."""
 
 from __future__ import annotations
 
@@ -94,16 +94,13 @@ def test_a_manager_that_is_rebooted_in_the_middle_goes_on(cluster: Cluster, mana
     subprocess.run(["lab/lab", "preempt", victim], cwd=ROOT, check=True, timeout=60)
     wait_for(manager, victim, since, lambda seen: "noticed" in seen)
     time.sleep(3)  # into the middle of what the run does
-    cloud.compute.reboot_server(cloud.compute.find_server(cluster.manager, ignore_missing=False), "HARD")
+    observer = cloud.compute.find_server(cluster.manager, ignore_missing=False)
+    cloud.compute.reboot_server(observer, "HARD")  # type: ignore[no-untyped-call]
     deadline = time.time() + 90
     while manager.run("docker node ls").rc != 0:
         assert time.time() < deadline, "the manager does not come back"
         time.sleep(1)
     deadline = time.time() + LIMIT_S
-    while cloud.compute.get_server(cloud.compute.find_server(victim).id).status != "ACTIVE":
-        assert time.time() < deadline
-        time.sleep(1)
-    wait_well = time.time() + LIMIT_S
     while json.loads(manager.run("gpuswarm-status -o json").stdout or "{}").get("well") is not True:
-        assert time.time() < wait_well, manager.run("gpuswarm-status").stdout
+        assert time.time() < deadline, manager.run("gpuswarm-status").stdout
         time.sleep(1)

@@ -57,7 +57,7 @@ SAYS_NO_MODEL = "is not loaded"
 FAILED_TASK_STATES = frozenset({"failed", "rejected"})
 
 # What lifecycle says about a server: (kind of action, reason in words).
-Decide = Callable[[Mapping[str, Any] | None, Mapping[str, Any], float], tuple[str, str]]
+Decide = Callable[..., tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -268,8 +268,8 @@ def _verdict(
         finding = Finding("unknown", REPORT, "the swarm's manager did not answer")
     if finding is None:
         finding = _node_finding(view, limits)
-    if finding is None and view.spec["role"] == ROLE_GPU_WORKER:
-        finding = _worker_finding(view, labels, seen.gateway, limits)
+    if finding is None and node is not None and view.spec["role"] == ROLE_GPU_WORKER:
+        finding = _worker_finding(view, node, labels, seen.gateway, limits)
     finding = finding or Finding("healthy", NONE, "the node is ready")
     return Verdict(
         server=name,
@@ -341,10 +341,10 @@ def _examined(evidence: Evidence) -> Finding:
     return Finding(verdict, CONVERGE, evidence.membership_reason or "it is in no swarm")
 
 
-def _worker_finding(view: _View, labels: Mapping[str, str], gateway: Collection[str] | None, limits: Limits) -> Finding:
+def _worker_finding(
+    view: _View, node: Node, labels: Mapping[str, str], gateway: Collection[str] | None, limits: Limits
+) -> Finding:
     """What is wrong with a GPU server whose node is Ready."""
-    node = view.node
-    assert node is not None  # noqa: S101 - _node_finding has seen to it
     missing = sorted(key for key, value in labels.items() if node.labels.get(key) != value)
     if missing:
         return Finding("labels_missing", CONVERGE, f"the node lacks the labels {', '.join(missing)}")

@@ -26,10 +26,10 @@ def get(url: str, headers: Mapping[str, str], timeout: float, cafile: str = "") 
     :param cafile: certificates of authorities for ``https``; empty: the system's.
     :raises NoAnswerError: it does not answer, or not in time, or not in HTTP.
     """
-    scheme, _, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
     deadline = time.monotonic() + timeout
     try:
+        scheme, rest = url.split("://", 1)
+        authority, slash, path = rest.partition("/")
         host, port = _authority(authority, 443 if scheme == "https" else 80)
         with socket.create_connection((host, port), timeout=timeout) as plain:
             if scheme != "https":
