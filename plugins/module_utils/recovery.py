@@ -53,13 +53,13 @@ class Settings:
         if "limits" in ladder:
             ladder["limits"] = _rungs(ladder["limits"])
         turn = dict(data.get("rotation") or {})
-        enabled = bool(turn.pop("enabled", False))
+        enabled, forced = bool(turn.pop("enabled", False)), str(turn.pop("forced", ""))
         return cls(
             service=str(data["service"]),
             labels={str(key): str(value) for key, value in (data.get("labels") or {}).items()},
             limits=diagnosis.Limits(
                 **_numbers(diagnosis.Limits, data.get("limits") or {}),
-                rotation=rotation.Policy(enabled=enabled, **_numbers(rotation.Policy, turn)),
+                rotation=rotation.Policy(enabled=enabled, forced=forced, **_numbers(rotation.Policy, turn)),
             ),
             ladder=escalation.Policy(
                 **{"limits": ladder.pop("limits")} if "limits" in ladder else {},

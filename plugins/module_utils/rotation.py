@@ -22,11 +22,13 @@ class Policy:
         enabled: whether servers are rotated at all.
         max_age: seconds that the cloud lets a preemptible server live.
         margin: seconds before that at which it is due.
+        forced: name of a server that a person wants to have rotated now; empty for none.
     """
 
     enabled: bool = False
     max_age: float = 86400.0
     margin: float = 3600.0
+    forced: str = ""
 
     @property
     def age_limit(self) -> float:
@@ -58,6 +60,9 @@ def due(ages: Iterable[Age], policy: Policy) -> list[Choice]:
     spread: the older goes as soon as the youngest of all has reached L/N, so that no two rotations follow closer than
         L/N.
     """
+    ages = list(ages)
+    if policy.forced:
+        return [Choice(age.server, "a person asked for it") for age in ages if age.server == policy.forced]
     mortal = sorted((age for age in ages if age.preemptible), key=lambda age: (-age.age, age.server))
     if not policy.enabled or not mortal:
         return []

@@ -46,6 +46,12 @@ def test_on_demand_servers_have_no_limit() -> None:
     assert due(ages(100, 100, preemptible=False), POLICY) == []
 
 
+def test_a_person_asks() -> None:
+    forced = Policy(enabled=False, forced="g2")
+    assert [choice.server for choice in due(ages(1, 1, 23, preemptible=False), forced)] == ["g2"]
+    assert due(ages(1), forced) == []
+
+
 def test_switched_off() -> None:
     assert due(ages(100), Policy(enabled=False)) == []
 
