@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # One backup of the manager, with its checksum. Arguments: directory, fleet, how many are kept, file of recipients (may be
 # empty), and volumes. The last line of the output is the path of the backup.
 # Docker has to stand still for a copy of the swarm's state (docs.docker.com/engine/swarm/admin_guide, "Back up the swarm").

@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # Puts a backup on this manager. Arguments: the backup, its private key (empty: it is not encrypted), address to advertise.
 # What was there of the swarm is kept beside it, until the next restore.
 set -euo pipefail
