@@ -18,13 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import docker_api, journal, metrics, plain_http, recovery
+from . import docker_api, escalation, journal, metrics, plain_http, recovery
 from .diagnosis import EXAMINE, Seen, Verdict
 from .servers import Server, ours
 from .swarm import Node, Task, nodes_from_api, tasks_from_api
 from .tokens import COMPUTE_MICROVERSION, TokenCache, endpoint
 
 TIMEOUT = 5.0  # seconds for each question
+TOKEN_WINDOW = 1800.0  # seconds in which runs for a token are counted
 
 # What systemd's ExecCondition makes of the exit status (systemd.service(5)): 0 goes on, 1 to 254 skips quietly.
 GO_ON = 0
@@ -138,7 +139,13 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
     if off:
         return NOTHING_TO_DO, [*told, f"maintenance: nothing is done ({off})"]
     if not sight.token:
-        return GO_ON, [*told, "looking closer: recover.yml gets a token"]
+        if _tried_lately(lines, now, settings.ladder):
+            return NOTHING_TO_DO, [*told, "nothing is done: a run has just tried to get one"]
+        return GO_ON, [
+            *told,
+            *_append(config, [_line("examined", "", now)]),
+            "looking closer: recover.yml gets a token",
+        ]
     if sight.servers is None or sight.nodes is None:
         return NOTHING_TO_DO, [*told, "nothing is done on partial knowledge"]
     reasons = recovery.worth_a_run(verdicts)
@@ -151,16 +158,30 @@ def _note(config: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
     Not yet what has to be looked at first: that may come to nothing.
     """
     sick = [verdict for verdict in verdicts if verdict.step in recovery.ACTING - {EXAMINE}]
-    now, monotonic = time.time(), time.monotonic()
+    return _append(config, [_line("noticed", v.server, time.time(), v.reason, v.verdict) for v in sick])
+
+
+def _tried_lately(lines: Sequence[Mapping[str, Any]], now: float, policy: escalation.Policy) -> bool:
+    """Whether a run that was to get a token (journal: no server) is too short a time ago for another one."""
+    tries = [
+        line["epoch"]
+        for line in lines
+        if line["server"] == "" and line["phase"] == "examined" and 0 <= now - line["epoch"] < TOKEN_WINDOW
+    ]
+    return bool(tries) and now < tries[-1] + escalation.pause(
+        len(tries), policy.retry_pause, policy.longest_retry_pause
+    )
+
+
+def _line(phase: str, server: str, now: float, cause: str = "", verdict: str = "") -> dict[str, Any]:
+    return journal.entry(phase, server, now, time.monotonic(), run="probe", cause=cause, verdict=verdict)
+
+
+def _append(config: Mapping[str, Any], lines: Sequence[dict[str, Any]]) -> list[str]:
+    """Appends to the journal; what went wrong, if something did."""
     try:
-        if sick:
-            journal.append(
-                str(config["journal"]),
-                [
-                    journal.entry("noticed", v.server, now, monotonic, run="probe", cause=v.reason, verdict=v.verdict)
-                    for v in sick
-                ],
-            )
+        if lines:
+            journal.append(str(config["journal"]), lines)
     except OSError as error:
         return [f"the journal cannot be written: {error}"]
     return []

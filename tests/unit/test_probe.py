@@ -265,6 +265,11 @@ def test_a_silent_swarm(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch, 
 def test_without_a_token_somebody_looks_closer(fleet: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "token-a.json").unlink()
     assert probe.run(fleet)[0] == probe.GO_ON
+    # Not at every look: Keystone may be down for hours.
+    assert probe.run(fleet)[0] == probe.NOTHING_TO_DO
+    text = Path(fleet["journal"]).read_text(encoding="utf-8")
+    Path(fleet["journal"]).write_text(text.replace(str(NOW.timestamp()), str(NOW.timestamp() - 11)), encoding="utf-8")
+    assert probe.run(fleet)[0] == probe.GO_ON
 
 
 def test_metrics_that_cannot_be_written_are_said_and_nothing_more(fleet: dict[str, Any]) -> None:
