@@ -27,7 +27,7 @@ from typing import Any
 
 import openstack
 
-from demo.model import Timeline, known_before, timeline
+from demo.model import NodeSeen, TaskSeen, Timeline, known_before, timeline
 from demo.run import JOURNAL, MODEL, WORK, Cluster, environment, preempt, read_cluster, running, ssh_command
 from demo.sources import Asker, CloudWatcher, Log, ManagerWatcher
 
@@ -55,6 +55,17 @@ class Row:
     healthy: float | None
     answers: float | None
     failure: str = ""
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """One rotation of all GPU servers under load: what clients lost, and how few servers were healthy at the worst."""
+
+    seconds: float
+    requests: int
+    failed: int
+    cut: int
+    least_healthy: int
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ def goal(name: str, value: float | None, limit: float) -> Goal:
     return Goal(name, None if value is None or math.isinf(value) else round(value, 3), round(limit, 3), met)
 
 
-def goals(rows: Sequence[Row], probe_cpu: Sequence[float]) -> list[Goal]:
+def goals(rows: Sequence[Row], probe_cpu: Sequence[float], rotations: Sequence[Rotation] = ()) -> list[Goal]:
     """The issue's goals, as far as the cases were run."""
     found = []
     cases = {row.case for row in rows}
@@ -108,6 +119,8 @@ def goals(rows: Sequence[Row], probe_cpu: Sequence[float]) -> list[Goal]:
             found.append(goal(f"{together}: first token p95, s (1.3 x one)", value, 1.3 * single))
     if probe_cpu:
         found.append(goal("idle probe, mean CPU s", sum(probe_cpu) / len(probe_cpu), 0.2))
+    if rotations:
+        found.append(goal("rotation: requests lost", sum(item.failed + item.cut for item in rotations), 0))
     return found
 
 
@@ -136,6 +149,7 @@ class Bench:
         self.cluster: Cluster = read_cluster()
         self.rows: list[Row] = []
         self.probe_cpu: list[float] = []
+        self.rotations: list[Rotation] = []
         self.connection = openstack.connect()
 
     def ssh(self, command: str, limit_s: float = 120) -> str:
@@ -221,6 +235,49 @@ class Bench:
             self.connection.block_storage.delete_volume(volume)
         return gone
 
+    def rotate(self) -> None:
+        """Give every GPU server a new life, one after the other, while clients keep asking."""
+        self.settle()
+        log = Log()
+        manager = ManagerWatcher(log, ssh_command(self.cluster), JOURNAL)
+        askers = [Asker(log, number, self.cluster.gateway, MODEL) for number in range(CLIENTS)]
+        stop = threading.Event()
+        healthy: list[int] = []
+
+        def count() -> None:
+            while not stop.wait(1):
+                last = {item.task_id: item for item in log.observations() if isinstance(item, TaskSeen)}
+                nodes = {item.hostname: item.state for item in log.observations() if isinstance(item, NodeSeen)}
+                healthy.append(sum(t.state == "running" and nodes.get(t.hostname) == "ready" for t in last.values()))
+
+        with running([CloudWatcher(log), manager, *askers]):
+            if not manager.fed.wait(30):
+                sys.exit(f"the manager tells nothing over SSH: {log.troubles().get('manager', 'no output')}")
+            time.sleep(3)
+            began = time.monotonic()
+            counter = threading.Thread(target=count, daemon=True)
+            counter.start()
+            for name in self.cluster.workers:
+                command = [
+                    "ansible-playbook",
+                    "-i",
+                    "inventory/lab",
+                    "playbooks/rotate.yml",
+                    "-e",
+                    f"rotate_server={name}",
+                ]
+                self._quietly(command, check=True)
+            seconds = time.monotonic() - began
+            stop.set()
+            time.sleep(3)
+        answers = log.answers()
+        lost, cut = sum(item.failed for item in answers), sum(item.cut for item in answers)
+        self.rotations.append(Rotation(round(seconds, 1), len(answers), lost, cut, min(healthy, default=0)))
+        print(f"rotation: {self.rotations[-1]}", flush=True)
+        for error in sorted({item.error for item in answers if item.error})[:5]:
+            print(f"  an error that a client saw: {error}", flush=True)
+        self.save()
+
     def peer(self, runs: int) -> None:
         """The plain loop, in the place of the recovery loop."""
         self.settle()
@@ -245,13 +302,13 @@ class Bench:
             if shelved:
                 self._quietly(["ansible-playbook", "-i", "inventory/lab", "playbooks/site.yml"])
 
-    def _quietly(self, command: Sequence[str]) -> None:
-        with (RESULT.parent / "peer.log").open("ab") as log:
-            subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=False, timeout=1800, env=environment())
+    def _quietly(self, command: Sequence[str], *, check: bool = False) -> None:
+        with (RESULT.parent / "ansible.log").open("ab") as log:
+            subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=check, timeout=1800, env=environment())
 
     def save(self) -> list[Goal]:
         """Write what there is so far."""
-        found = goals(self.rows, self.probe_cpu)
+        found = goals(self.rows, self.probe_cpu, self.rotations)
         cores = os.cpu_count()
         memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
         text: dict[str, Any] = {
@@ -259,6 +316,7 @@ class Bench:
             "machine": f"{cores} cores, {memory} GiB, Linux {platform.release()}, load {os.getloadavg()[1]:.1f}",
             "rows": [asdict(row) for row in self.rows],
             "probe_cpu": self.probe_cpu,
+            "rotations": [asdict(item) for item in self.rotations],
             "goals": [asdict(item) for item in found],
         }
         RESULT.parent.mkdir(parents=True, exist_ok=True)
@@ -273,6 +331,7 @@ def main() -> int:
     parser.add_argument("--restored-three", type=int, default=3, metavar="RUNS", help="all three at once, restored")
     parser.add_argument("--recreated", type=int, default=4, metavar="RUNS", help="one server, re-created")
     parser.add_argument("--recreated-three", type=int, default=1, metavar="RUNS", help="all three at once, re-created")
+    parser.add_argument("--rotations", type=int, default=1, metavar="RUNS", help="all servers rotated under load")
     parser.add_argument("--peer", type=int, default=2, metavar="RUNS", help="one server, restored by the plain peer")
     arguments = parser.parse_args()
     bench = Bench()
@@ -287,6 +346,8 @@ def main() -> int:
         bench.measure("re-created, one", run, [workers[run % len(workers)]], bench.delete)
     for run in range(1, arguments.recreated_three + 1):
         bench.measure("re-created, three", run, workers, bench.delete)
+    for _ in range(arguments.rotations):
+        bench.rotate()
     if arguments.peer:
         bench.peer(arguments.peer)
     found = bench.save()

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ansible_collections.gpuswarm.ollama.tests.bench.recovery import Row, goal, goals, percentile, table
+from ansible_collections.gpuswarm.ollama.tests.bench.recovery import Rotation, Row, goal, goals, percentile, table
 
 
 def row(case: str, answers: float | None, noticed: float | None = 5.0) -> Row:
@@ -51,6 +51,11 @@ def test_goals() -> None:
 def test_what_never_came_back_meets_no_goal() -> None:
     found = goals([row("restored, one", None, None)], [])
     assert [item.met for item in found] == [False, False]
+
+
+def test_a_rotation_loses_nothing_or_misses_its_goal() -> None:
+    assert goals([], [], [Rotation(60, 500, 0, 0, 2)])[0].met
+    assert goals([], [], [Rotation(60, 500, 0, 1, 2)])[0].value == 1
 
 
 def test_table_says_by_how_much_a_goal_is_missed() -> None:
