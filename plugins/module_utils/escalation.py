@@ -32,6 +32,9 @@ USED_UP = "ladder used up"
 _DONE = "done"
 _FAILED = "failed"
 _EXAMINED = "examined"
+_NOTICED = "noticed"
+
+PROBE_RUN = "probe"  # who has written, when it was no run
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def _planned(verdict: Verdict, lines: Sequence[Mapping[str, Any]], now: float, p
             return verdict
         attempts = _since_done(lines, _EXAMINED)
     elif verdict.step in (RESTORE, CONVERGE):
-        attempts = _since_done(lines, _FAILED)
+        attempts = _failures(lines)
     else:
         return verdict
     return _paused(verdict, attempts, now, pause(len(attempts), policy.retry_pause, policy.longest_retry_pause))
@@ -103,6 +106,20 @@ def _since_done(lines: Iterable[Mapping[str, Any]], phase: str) -> list[Mapping[
         elif line["phase"] == phase:
             found.append(line)
     return found
+
+
+def _failures(lines: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The runs after the last recovery that succeeded, by their last line; one that died is known by its first."""
+    found: list[Mapping[str, Any]] = []
+    begun: list[Mapping[str, Any]] = []
+    for line in lines:
+        if line["phase"] == _DONE:
+            found, begun = [], []
+        elif line["phase"] == _FAILED:
+            found, begun = [*found, line], []
+        elif line["phase"] == _NOTICED and line.get("run") not in (None, "", PROBE_RUN):
+            found, begun = found + begun, [line]
+    return found + begun
 
 
 def _ladder(verdict: Verdict, tried: Sequence[Mapping[str, Any]], now: float, policy: Policy) -> Verdict:

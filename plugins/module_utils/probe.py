@@ -174,7 +174,7 @@ def _tried_lately(lines: Sequence[Mapping[str, Any]], now: float, policy: escala
 
 
 def _line(phase: str, server: str, now: float, cause: str = "", verdict: str = "") -> dict[str, Any]:
-    return journal.entry(phase, server, now, time.monotonic(), run="probe", cause=cause, verdict=verdict)
+    return journal.entry(phase, server, now, time.monotonic(), run=escalation.PROBE_RUN, cause=cause, verdict=verdict)
 
 
 def _append(config: Mapping[str, Any], lines: Sequence[dict[str, Any]]) -> list[str]:

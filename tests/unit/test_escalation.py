@@ -85,6 +85,21 @@ def test_pauses_between_failures(step: str, phase: str, history: list[float], re
     assert found.step == step
 
 
+def test_runs_that_die_have_pauses_between_them_too() -> None:
+    def noticed(ago: float, run: str) -> dict[str, Any]:
+        return {"server": "g1", "phase": "noticed", "epoch": NOW - ago, "run": run}
+
+    # What the probe notices is no run.
+    assert plan([verdict(RESTORE)], [noticed(1, "probe")], NOW, POLICY)[0].step == RESTORE
+    assert plan([verdict(RESTORE)], [noticed(9, "a")], NOW, POLICY)[0].step == WAIT
+    assert plan([verdict(RESTORE)], [noticed(10, "a")], NOW, POLICY)[0].step == RESTORE
+    died = [noticed(100, "a"), noticed(80, "b"), noticed(39, "c")]
+    assert plan([verdict(RESTORE)], died, NOW, POLICY)[0].step == WAIT
+    # A run that said itself that it failed counts once.
+    told = [noticed(100, "a"), *lines(("failed", 90)), noticed(15, "b"), *lines(("failed", 11))]
+    assert plan([verdict(RESTORE)], told, NOW, POLICY)[0].not_before == NOW - 11 + 20
+
+
 def test_an_attempt_on_the_ladder_is_given_time_before_the_next_look() -> None:
     assert plan([verdict(EXAMINE)], lines((REBOOT, 100)), NOW, POLICY)[0].step == WAIT
     assert plan([verdict(EXAMINE)], lines((REBOOT, 130)), NOW, POLICY)[0].step == EXAMINE
