@@ -25,6 +25,7 @@ from .swarm import Node, Task, nodes_from_api, tasks_from_api
 from .tokens import COMPUTE_MICROVERSION, TokenCache, endpoint
 
 TIMEOUT = 5.0  # seconds for each question
+UNENDED = 30.0  # seconds without a line after which no run is at work on a server any more
 TOKEN_WINDOW = 1800.0  # seconds in which runs for a token are counted
 
 # What systemd's ExecCondition makes of the exit status (systemd.service(5)): 0 goes on, 1 to 254 skips quietly.
@@ -148,6 +149,7 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
         ]
     if sight.servers is None or sight.nodes is None:
         return NOTHING_TO_DO, [*told, "nothing is done on partial knowledge"]
+    told += _append(config, _closed(verdicts, lines, now))
     reasons = recovery.worth_a_run(verdicts)
     return (GO_ON if reasons else NOTHING_TO_DO), told + _note(config, verdicts) + reasons
 
@@ -159,6 +161,17 @@ def _note(config: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
     """
     sick = [verdict for verdict in verdicts if verdict.step in recovery.ACTING - {EXAMINE}]
     return _append(config, [_line("noticed", v.server, time.time(), v.reason, v.verdict) for v in sick])
+
+
+def _closed(verdicts: Sequence[Verdict], lines: Sequence[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
+    """The end of recoveries that nobody has written down: the run was killed, and the server came back without it."""
+    latest = {str(line["server"]): float(line["epoch"]) for line in lines}
+    ended = []
+    for verdict in verdicts:
+        last = journal.last_recovery(lines, verdict.server) if verdict.well else None
+        if last and last.result == "running" and now - latest[verdict.server] > UNENDED:
+            ended.append(_line("done", verdict.server, now))
+    return ended
 
 
 def _tried_lately(lines: Sequence[Mapping[str, Any]], now: float, policy: escalation.Policy) -> bool:

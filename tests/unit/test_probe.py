@@ -222,6 +222,16 @@ def test_a_lost_server_starts_the_recovery(fleet: dict[str, Any], monkeypatch: p
     assert (line["phase"], line["server"], line["verdict"]) == ("noticed", "demo-gpu-1", "lost")
 
 
+@pytest.mark.parametrize(("ago", "ended"), [(29, False), (31, True)])
+def test_a_recovery_whose_run_was_killed_is_ended(fleet: dict[str, Any], ago: float, ended: bool) -> None:
+    line = {"server": "demo-gpu-1", "phase": "noticed", "epoch": NOW.timestamp() - ago}
+    Path(fleet["journal"]).write_text(json.dumps(line) + "\n", encoding="utf-8")
+    for _ in range(2):  # once is enough
+        assert probe.run(fleet) == (probe.NOTHING_TO_DO, [])
+    phases = [entry["phase"] for entry in journal.parse(Path(fleet["journal"]).read_text(encoding="utf-8"))]
+    assert phases == (["noticed", "done"] if ended else ["noticed"])
+
+
 def test_not_again_at_once_after_a_failure(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     lose(monkeypatch)
     line = {"server": "demo-gpu-1", "phase": "failed", "epoch": NOW.timestamp() - 5}
