@@ -145,6 +145,11 @@ phase-%:
 demo: venv ## The whole way in the lab: build the cluster, preempt a GPU server, watch it heal
 	@python -m demo
 
+# Against the cluster that `make demo` has built.
+.PHONY: bench-recovery
+bench-recovery: venv ## Benchmark in the lab: preemptions, how long until everything answers again (about half an hour)
+	@python -m tests.bench.recovery $(BENCH)
+
 .PHONY: demo-down
 demo-down: ## Remove the cluster and the lab
 	@if [ -x $(VENV)/bin/python ]; then $(VENV)/bin/python -m demo down; else lab/lab down; fi

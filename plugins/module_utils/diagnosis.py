@@ -1,41 +1,135 @@
 # Copyright: (c) 2026, gpuswarm contributors
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with each server of the fleet, and the one next step. Pure: no I/O and no Ansible import.
+"""What is wrong with each server of the fleet, and the one next step. Pure: no I/O, no clock and no Ansible import.
 
-Two observations are joined: what the cloud says of the server and what the swarm says of its node. Either may be
-missing (``None``); then the verdict is "unknown" and nothing is touched.
+Joined are what the cloud says of the server, what the swarm says of its node and tasks, what the gateway balances to,
+and, for nodes that look sick, what a login found (`Evidence`). Each may be missing. What is not known leads to waiting,
+to looking closer or to a report, never to a step that destroys something.
+
+Which rung of the ladder is due for a sick node, and when, is `escalation`'s decision; which old one is rotated,
+`rotation`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from . import lifecycle
-from .fleet import ROLE_GPU_WORKER
-from .servers import Server, Spec
-from .swarm import LIVE_TASK_STATES, Node, Task, node_of_server, stale_nodes
+from . import lifecycle, rotation
+from .fleet import ROLE_GPU_WORKER, ROLE_MANAGER
+from .servers import SHELVED_STATUSES, Server, Spec
+from .swarm import (
+    HOLD_LABEL,
+    HOLD_ROTATION,
+    HOLD_SCHEDULE,
+    LIVE_TASK_STATES,
+    UNKNOWN,
+    Node,
+    Task,
+    node_of_server,
+    stale_nodes,
+)
 
 # Steps of a verdict.
 NONE = "none"
 WAIT = "wait"
-RESTORE = "restore"  # the cloud has to act: unshelve, create, start ...
-CONVERGE = "converge"  # the server runs, its node is not what it should be
 REPORT = "report"  # a person has to look
+EXAMINE = "examine"  # log in and look, then diagnose again
+RESTORE = "restore"  # the cloud has to act: unshelve, create, start ...
+CONVERGE = "converge"  # the roles set the server up again
+RELEASE = "release"  # the node was drained by this collection, and may work again
+ESCALATE = "escalate"  # the ladder: `escalation` puts one of its rungs in the place of this
+ROTATE = "rotate"  # drain it, and give it a new life
+REST = "rest"  # drain it and shelve it: the schedule wants fewer servers now
+
+# Rungs of the ladder, the mildest first.
+RESTART_DOCKER = "restart_docker"
+REBOOT = "reboot"
+REPLACE = "replace"
+RUNGS = (RESTART_DOCKER, REBOOT, REPLACE)
+
+# What the Ollama role's health check says (roles/ollama/files/healthcheck.sh).
+SAYS_ON_CPU = "not wholly in the GPU's memory"
+SAYS_NO_MODEL = "is not loaded"
+
+FAILED_TASK_STATES = frozenset({"failed", "rejected"})
 
 # What lifecycle says about a server: (kind of action, reason in words).
 Decide = Callable[..., tuple[str, str]]
 
 
 @dataclass(frozen=True)
+class Limits:
+    """When something counts as wrong; all in seconds but ``failures``.
+
+    Attributes:
+        boot_grace: a node that is Down may come back by itself for so long after its server was started.
+        login_grace: a server may be silent for so long after it was started.
+        healthy_timeout: Ollama may take so long to load its models.
+        failures: so many failed Ollama tasks on a node within ``failure_window`` are no accident.
+        balance_grace: a healthy task may be unknown to the gateway for so long.
+        rotation: when and whether servers are rotated.
+    """
+
+    boot_grace: float = 45.0
+    login_grace: float = 300.0
+    healthy_timeout: float = 900.0
+    failures: int = 3
+    failure_window: float = 900.0
+    balance_grace: float = 30.0
+    rotation: rotation.Policy = field(default_factory=rotation.Policy)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a login to a server found.
+
+    Attributes:
+        ssh: whether the login worked.
+        docker: "answers", "silent" or "absent" (not installed).
+        membership: what `swarm.membership` says: "none" (it is a node of this swarm), "join" or "leave_and_join".
+        membership_reason: why.
+        ollama: what the health check of the last Ollama container said.
+    """
+
+    ssh: bool
+    docker: str = "silent"
+    membership: str = ""
+    membership_reason: str = ""
+    ollama: str = ""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything that was observed.
+
+    Attributes:
+        servers: the cloud's view of the fleet, or None when the cloud did not answer.
+        nodes: the swarm's nodes, or None when Docker did not answer or the swarm has no leader.
+        tasks: the swarm's tasks, or None likewise.
+        now: when, in epoch seconds.
+        evidence: what logins found, by server; only sick nodes are looked at.
+        gateway: the addresses that the gateway balances to, or None when it was not asked.
+    """
+
+    servers: Sequence[Mapping[str, Any]] | None
+    nodes: Sequence[Node] | None
+    tasks: Sequence[Task] | None
+    now: float
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
+    gateway: Collection[str] | None = None
+
+
+@dataclass(frozen=True)
 class Finding:
-    """What is wrong, the next step, and why in words."""
+    """What is wrong, the next step, and why in words; ``rung`` is where the ladder begins."""
 
     verdict: str
     step: str
     reason: str
+    rung: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,13 +146,38 @@ class Verdict:
     node_state: str = "absent"
     ollama: str = "absent"
     stale_node_ids: list[str] = field(default_factory=list)
+    tier: str = ""
+    age: float | None = None  # seconds since the server was last started by the cloud
+    rung: str = ""
+    attempts_left: int | None = None
+    not_before: float = 0.0  # epoch seconds; while it lies ahead, the step is "wait"
+
+    @property
+    def well(self) -> bool:
+        """Whether the server is as it is wanted to be now."""
+        return self.verdict in ("healthy", "too_old") or (self.verdict == "resting" and self.step == NONE)
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as playbooks see it."""
-        return asdict(self)
+        return {**asdict(self), "well": self.well}
 
 
-def lifecycle_decision(server: Mapping[str, Any] | None, spec: Mapping[str, Any]) -> tuple[str, str]:
+@dataclass(frozen=True)
+class _View:
+    """Everything that is known about one server."""
+
+    spec: Mapping[str, Any]
+    server: Mapping[str, Any] | None
+    node: Node | None
+    twins: int
+    tasks: Sequence[Task]
+    ollama: str
+    evidence: Evidence | None
+    age: float | None
+    now: float
+
+
+def lifecycle_decision(server: Mapping[str, Any] | None, spec: Mapping[str, Any], now: float) -> tuple[str, str]:
     """What lifecycle says about a server as modules return it (``Server.as_result``)."""
     view = None
     if server is not None:
@@ -69,89 +188,290 @@ def lifecycle_decision(server: Mapping[str, Any] | None, spec: Mapping[str, Any]
             task_state=server.get("task_state"),
             fault=server.get("fault"),
         )
-    action = lifecycle.decide(view, Spec.from_options(spec), datetime.now(UTC))
+    action = lifecycle.decide(view, Spec.from_options(spec), datetime.fromtimestamp(now, UTC))
     return action.kind.value, action.reason
 
 
 def diagnose(
     specs: Iterable[Mapping[str, Any]],
-    servers: Sequence[Mapping[str, Any]] | None,
-    nodes: Sequence[Node] | None,
-    tasks: Sequence[Task] | None,
-    ollama_service: str,
+    seen: Seen,
+    service: str,
     labels: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
     decide: Decide = lifecycle_decision,
 ) -> list[Verdict]:
-    """One verdict for every server that the fleet shall have.
+    """One verdict for every server that the fleet shall have, and for every GPU server that it has besides.
 
-    :param specs: the desired servers (``fleet.server_specs``).
-    :param servers: the cloud's view of the fleet, or None when the cloud did not answer.
-    :param nodes: the swarm's nodes, or None when Docker did not answer or the swarm has no leader.
-    :param tasks: the swarm's tasks, or None likewise.
-    :param ollama_service: full name of the Ollama service in the swarm.
+    :param specs: the desired servers (``fleet.server_specs``); ``resting`` marks those that the schedule does not want.
+    :param seen: what was observed.
+    :param service: full name of the Ollama service in the swarm.
     :param labels: the node labels that a GPU server must carry.
+    :param limits: when something counts as wrong.
     :param decide: the lifecycle decision for one server.
     """
-    by_name = {str(server["name"]): server for server in servers or []}
-    verdicts = []
-    for spec in specs:
-        name = str(spec["name"])
-        server = by_name.get(name)
-        node = node_of_server(nodes or [], name)
-        ollama = ollama_state(node, tasks or [], ollama_service) if spec["role"] == ROLE_GPU_WORKER else ""
-        if servers is None:
-            finding = Finding("unknown", REPORT, "the cloud did not answer")
-        else:
-            finding = _cloud_finding(*decide(server, spec)) or (
-                Finding("unknown", REPORT, "the swarm's manager did not answer")
-                if nodes is None
-                else _node_finding(node, spec["role"] == ROLE_GPU_WORKER, ollama, labels or {})
-            )
-        verdicts.append(
-            Verdict(
-                server=name,
-                verdict=finding.verdict,
-                step=finding.step,
-                reason=finding.reason,
-                role=str(spec["role"]),
-                status="?" if servers is None else str(server["status"]) if server else "ABSENT",
-                node_id=node.id if node else "",
-                node_state=node.state if node else "absent",
-                ollama=ollama,
-                stale_node_ids=[stale.id for stale in stale_nodes(nodes or [], name)],
-            )
+    specs, limits = list(specs), limits or Limits()
+    silence = _silence(specs, seen)
+    found = [_verdict(_view(spec, seen, service), seen, silence, labels or {}, limits, decide) for spec in specs]
+    found += [] if silence else _surplus(specs, seen)
+    return rotation_of(_cut_off(found), limits.rotation)
+
+
+def _silence(specs: Sequence[Mapping[str, Any]], seen: Seen) -> str:
+    """Why the cloud's list cannot be used; empty when it can.
+
+    A list without the manager, while the manager's swarm answers, is the list of another project or region: taken at
+    its word it would have every server created a second time.
+    """
+    if seen.servers is None:
+        return "the cloud did not answer"
+    manager = next((str(spec["name"]) for spec in specs if spec["role"] == ROLE_MANAGER), None)
+    if manager and seen.nodes and all(server["name"] != manager for server in seen.servers):
+        return f"the cloud does not list {manager}, whose swarm answers: its list is not believed"
+    return ""
+
+
+def _view(spec: Mapping[str, Any], seen: Seen, service: str) -> _View:
+    name = str(spec["name"])
+    nodes = seen.nodes or []
+    same = [server for server in seen.servers or [] if server["name"] == name]
+    server = same[0] if same else None
+    node = node_of_server(nodes, name)
+    own = [task for task in seen.tasks or [] if task.service == service]
+    return _View(
+        spec=spec,
+        server=server,
+        node=node,
+        twins=max(len(same), sum(1 for other in nodes if other.hostname == name and other.ready)),
+        tasks=own,
+        ollama=ollama_state(node, own, service) if spec["role"] == ROLE_GPU_WORKER else "",
+        evidence=seen.evidence.get(name),
+        age=age_of(server, seen.now),
+        now=seen.now,
+    )
+
+
+def age_of(server: Mapping[str, Any] | None, now: float) -> float | None:
+    """Seconds since the cloud last started a server; None when it does not say.
+
+    Nova sets ``launched_at`` anew at every unshelve, and a preemptible server's day is counted from it.
+    """
+    started = lifecycle.parse_time(str((server or {}).get("launched_at") or ""))
+    return None if started is None else now - started.timestamp()
+
+
+def _verdict(
+    view: _View, seen: Seen, silence: str, labels: Mapping[str, str], limits: Limits, decide: Decide
+) -> Verdict:
+    name, node, server = str(view.spec["name"]), view.node, view.server
+    finding = Finding("unknown", REPORT, silence) if silence else _cloud_finding(view, decide)
+    if finding is None and seen.nodes is None:
+        finding = Finding("unknown", REPORT, "the swarm's manager did not answer")
+    if finding is None:
+        finding = _node_finding(view, limits)
+    if finding is None and node is not None and view.spec["role"] == ROLE_GPU_WORKER:
+        finding = _worker_finding(view, node, labels, seen.gateway, limits)
+    finding = finding or Finding("healthy", NONE, "the node is ready")
+    return Verdict(
+        server=name,
+        verdict=finding.verdict,
+        step=finding.step,
+        reason=finding.reason,
+        role=str(view.spec["role"]),
+        status="?" if silence else str(server["status"]) if server else "ABSENT",
+        node_id=node.id if node else "",
+        node_state=node.state if node else "absent",
+        ollama=view.ollama,
+        stale_node_ids=[stale.id for stale in stale_nodes(seen.nodes or [], name)],
+        tier=str((server or {}).get("tier") or ""),
+        age=view.age,
+        rung=finding.rung,
+    )
+
+
+def _cloud_finding(view: _View, decide: Decide) -> Finding | None:
+    """What the cloud's state means; None when the cloud has nothing to do."""
+    if view.twins > 1:
+        return Finding(
+            "duplicate", REPORT, "there are two servers or two ready nodes of this name: remove the wrong one"
         )
-    return verdicts
-
-
-def _cloud_finding(kind: str, reason: str) -> Finding | None:
-    """What the lifecycle's decision means; None when the cloud has nothing to do."""
+    kind, reason = decide(view.server, view.spec, view.now)
     if kind == "none":
         return None
     if kind == "wait":
         return Finding("in_build", WAIT, reason)
+    if view.spec.get("resting") and (view.server is None or view.server["status"] in SHELVED_STATUSES):
+        return Finding("resting", NONE, "the schedule does not want it now")
     if kind == "report":
-        return Finding("needs_attention", REPORT, reason)
+        stopped = view.server is not None and view.server["status"] == "SHUTOFF"
+        return Finding("stopped" if stopped else "needs_attention", REPORT, reason)
     return Finding("lost", RESTORE, reason)
 
 
-def _node_finding(node: Node | None, gpu_worker: bool, ollama: str, labels: Mapping[str, str]) -> Finding:
-    """What is wrong with the node of a server that runs."""
+def _node_finding(view: _View, limits: Limits) -> Finding | None:
+    """What is wrong with the node of a server that runs; None when it is Ready."""
+    node, evidence = view.node, view.evidence
+    if node is not None and node.ready:
+        return None
+    if node is not None and node.state == UNKNOWN:
+        return Finding("node_unknown", WAIT, "the manager was restarted and has not heard of the node yet")
+    # Without an answer the wait is longer: a login may take minutes, a node that is known comes within seconds.
+    silent = evidence is not None and (not evidence.ssh or evidence.docker == "silent")
+    grace = limits.login_grace if silent else limits.boot_grace if node is not None and evidence is None else 0.0
+    if view.age is not None and view.age < grace:
+        return Finding("booting", WAIT, f"its server was started {view.age:.0f} s ago, its node is not there yet")
+    if evidence is not None:
+        return _examined(evidence)
     if node is None:
-        return Finding("not_in_swarm", CONVERGE, "the server runs but is no node of the swarm")
-    if not node.ready:
-        return Finding("node_down", CONVERGE, f"the server runs but its node is {node.state}")
-    if not gpu_worker:
-        return Finding("healthy", NONE, "the node is ready")
+        return Finding("not_in_swarm", EXAMINE, "the server runs but is no node of the swarm")
+    return Finding("node_down", EXAMINE, f"the server runs but its node is {node.state}")
+
+
+def _examined(evidence: Evidence) -> Finding:
+    """What a login to a server says whose node is not Ready."""
+    if not evidence.ssh:
+        return Finding("unreachable", ESCALATE, "the cloud says ACTIVE, but it cannot be logged in to", REBOOT)
+    if evidence.docker == "silent":
+        return Finding("docker_dead", ESCALATE, "Docker does not answer on it, though a login does", RESTART_DOCKER)
+    if evidence.docker == "absent":
+        return Finding("not_set_up", CONVERGE, "Docker is not installed on it")
+    if evidence.membership == "none":
+        words = "Docker answers on it, but the manager does not hear its node"
+        return Finding("partitioned", ESCALATE, words, RESTART_DOCKER)
+    verdict = "foreign_swarm" if evidence.membership == "leave_and_join" else "not_in_swarm"
+    return Finding(verdict, CONVERGE, evidence.membership_reason or "it is in no swarm")
+
+
+def _worker_finding(
+    view: _View, node: Node, labels: Mapping[str, str], gateway: Collection[str] | None, limits: Limits
+) -> Finding:
+    """What is wrong with a GPU server whose node is Ready."""
     missing = sorted(key for key, value in labels.items() if node.labels.get(key) != value)
-    finding = Finding("healthy", NONE, "the node is ready and its Ollama task runs")
     if missing:
-        finding = Finding("labels_missing", CONVERGE, f"the node lacks the labels {', '.join(missing)}")
-    elif node.availability != "active":
-        finding = Finding("held", NONE, f"the node's availability is {node.availability}: it gets no tasks")
-    elif ollama != "running":
-        finding = Finding("ollama_not_ready", WAIT, f"the node is ready, its Ollama task is {ollama}")
-    return finding
+        return Finding("labels_missing", CONVERGE, f"the node lacks the labels {', '.join(missing)}")
+    if view.spec.get("resting"):
+        return Finding("resting", REST, "the schedule does not want it now")
+    if node.availability != "active" or HOLD_LABEL in node.labels:
+        return _held(view, node, limits)
+    if view.ollama != "running":
+        return _ollama_finding(view, node, limits)
+    task = next(task for task in view.tasks if task.node_id == node.id and task.state == "running")
+    unknown = gateway is not None and task.addresses and not set(task.addresses) & set(gateway)
+    if unknown and view.now - task.since > limits.balance_grace:
+        words = "its Ollama is healthy, but the gateway does not know it: force an update of the Ollama service"
+        return Finding("not_balanced", REPORT, words)
+    return Finding("healthy", NONE, "the node is ready and its Ollama task runs")
+
+
+def _held(view: _View, node: Node, limits: Limits) -> Finding:
+    """What is to become of a node that gets no tasks, or that was drained by this collection."""
+    hold = node.labels.get(HOLD_LABEL, "")
+    if node.availability == "active":
+        return Finding("draining", RELEASE, f"the node works, but still carries the label {HOLD_LABEL}")
+    if hold == HOLD_ROTATION and view.age is not None and view.age >= limits.rotation.age_limit:
+        return Finding("draining", ROTATE, "it was drained for its rotation, which has not ended")
+    if hold in (HOLD_ROTATION, HOLD_SCHEDULE):
+        return Finding("draining", RELEASE, f"it was drained ({hold}), and is wanted again")
+    words = f"the node's availability is {node.availability}: a person holds it, it gets no tasks"
+    return Finding("held", NONE, words)
+
+
+def _ollama_finding(view: _View, node: Node, limits: Limits) -> Finding:
+    """Why a Ready node that shall work has no running Ollama task."""
+    if not view.tasks:
+        return Finding("ollama_missing", REPORT, "the swarm has no task of the Ollama service: run site.yml")
+    here = [task for task in view.tasks if task.node_id == node.id]
+    failed = [
+        task for task in here if task.state in FAILED_TASK_STATES and view.now - task.since <= limits.failure_window
+    ]
+    live = [task for task in here if task.desired == "running" and task.state in LIVE_TASK_STATES]
+    hanging = [task for task in live if task.since and view.now - task.since > limits.healthy_timeout]
+    if hanging:
+        words = f"its Ollama task has been {hanging[0].state} for {view.now - hanging[0].since:.0f} s"
+        return _sick_ollama(view.evidence, words, "")
+    if len(failed) >= limits.failures:
+        words = f"{len(failed)} Ollama tasks failed on it within {limits.failure_window:.0f} s"
+        return _sick_ollama(view.evidence, words, max(failed, key=lambda task: task.since).error)
+    if view.ollama != "absent":
+        return Finding("ollama_starting", WAIT, f"the node is ready, its Ollama task is {view.ollama}")
+    waiting = [task.error for task in view.tasks if not task.node_id and task.desired == "running" and task.error]
+    why = waiting[0] if waiting else "the swarm has not placed one yet"
+    return Finding("ollama_missing", WAIT, f"the node is ready, but has no Ollama task: {why}")
+
+
+def _sick_ollama(evidence: Evidence | None, words: str, error: str) -> Finding:
+    """What to do about an Ollama that does not become healthy; ``error``: what Docker says of its last task."""
+    said = (evidence.ollama if evidence else "") or error
+    reason = f"{words}: {said}" if said else words
+    if evidence is None:
+        return Finding("ollama_unhealthy", EXAMINE, reason)
+    if not evidence.ssh:
+        return Finding("ollama_unhealthy", REPORT, f"{reason}; it cannot be logged in to, although its node is ready")
+    if SAYS_NO_MODEL in said:
+        # No rung brings a model that cannot be pulled; the container goes on trying with growing pauses.
+        return Finding("models_missing", REPORT, reason)
+    return Finding("ollama_on_cpu" if SAYS_ON_CPU in said else "ollama_unhealthy", ESCALATE, reason, RESTART_DOCKER)
+
+
+def _surplus(specs: Sequence[Mapping[str, Any]], seen: Seen) -> list[Verdict]:
+    """GPU servers that exist and are not in the inventory. Only a person's site.yml deletes them."""
+    wanted = {str(spec["name"]) for spec in specs}
+    verdicts = []
+    for server in seen.servers or []:
+        name = str(server["name"])
+        if server.get("role") == ROLE_GPU_WORKER and name not in wanted:
+            node = node_of_server(seen.nodes or [], name)
+            verdicts.append(
+                Verdict(
+                    server=name,
+                    verdict="surplus",
+                    step=REPORT,
+                    reason="the inventory does not have it: site.yml takes it away",
+                    role=ROLE_GPU_WORKER,
+                    status=str(server["status"]),
+                    node_id=node.id if node else "",
+                    node_state=node.state if node else "absent",
+                    ollama="",
+                    tier=str(server.get("tier") or ""),
+                )
+            )
+    return verdicts
+
+
+def _cut_off(verdicts: list[Verdict]) -> list[Verdict]:
+    """When no GPU server that runs can be reached, the manager is likelier to be cut off than all to be sick."""
+    running = [v for v in verdicts if v.role == ROLE_GPU_WORKER and v.status == "ACTIVE" and v.verdict != "surplus"]
+    silent = {v.server for v in running if v.verdict == "unreachable"}
+    if len(running) < 2 or len(silent) < len(running):
+        return verdicts
+    reason = f"none of the {len(running)} servers that run can be reached: the manager itself seems to be cut off"
+    return [
+        replace(v, verdict="cut_off", step=REPORT, reason=reason, rung="") if v.server in silent else v
+        for v in verdicts
+    ]
+
+
+def rotation_of(verdicts: list[Verdict], policy: rotation.Policy) -> list[Verdict]:
+    """Marks the servers that are too old; at most one of them gets the step "rotate"."""
+    workers = [v for v in verdicts if v.role == ROLE_GPU_WORKER and v.verdict not in ("surplus", "resting", "held")]
+    ages = [rotation.Age(v.server, v.age, v.tier == "preemptible") for v in workers if v.age is not None]
+    ill = {v.server for v in workers if v.verdict != "healthy"}
+    calm = not ill
+    due = {choice.server: choice.reason for choice in rotation.due(ages, policy)}
+    chosen = next(iter(due), None) if calm else None
+    marked = []
+    for verdict in verdicts:
+        if verdict.step == ROTATE and ill - {verdict.server}:
+            marked.append(
+                replace(verdict, step=RELEASE, reason="its rotation is given up while others are not healthy")
+            )
+        elif verdict.server not in due or verdict.verdict != "healthy":
+            marked.append(verdict)
+        elif verdict.server == chosen:
+            marked.append(replace(verdict, verdict="too_old", step=ROTATE, reason=due[verdict.server]))
+        else:
+            why = "another one's turn is first" if calm else "not while others are not healthy"
+            marked.append(replace(verdict, verdict="too_old", step=WAIT, reason=f"{due[verdict.server]}: {why}"))
+    return marked
 
 
 def ollama_state(node: Node | None, tasks: Iterable[Task], service: str) -> str:

@@ -9,25 +9,49 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-# Phases in the order in which a recovery goes through them.
-PHASES = ("noticed", "restoring", "active", "ready", "healthy", "done", "failed")
+# Phases in the order in which a recovery goes through them. What is tried is written down before it is tried.
+PHASES = (
+    "noticed",
+    "examined",
+    "restart_docker",
+    "reboot",
+    "replace",
+    "rotating",
+    "resting",
+    "restoring",
+    "active",
+    "ready",
+    "healthy",
+    "done",
+    "failed",
+)
 
 # A recovery writes about 1 KiB; 1 MiB is some thousand recoveries, more than a year of three servers a day.
 MAX_BYTES = 1 << 20
 
 
 def entry(
-    phase: str, server: str, epoch: float, monotonic: float, run: str = "", detail: str = "", cause: str = ""
+    phase: str,
+    server: str,
+    epoch: float,
+    monotonic: float,
+    *,
+    run: str = "",
+    detail: str = "",
+    cause: str = "",
+    verdict: str = "",
 ) -> dict[str, Any]:
     """One line of the journal.
 
     :param epoch: wall clock in seconds, for people; ``monotonic``: seconds that no clock step disturbs, for durations.
     :param run: identifies the run of the playbook that wrote it.
+    :param cause: why, in words; ``verdict``: the same as diagnosis calls it, for metrics.
     :raises ValueError: the phase is not one of ``PHASES``.
     """
     if phase not in PHASES:
@@ -40,6 +64,7 @@ def entry(
         "phase": phase,
         "server": server,
         "cause": cause,
+        "verdict": verdict,
         "detail": detail,
     }
 
@@ -65,20 +90,72 @@ def parse(text: str) -> list[dict[str, Any]]:
             value = json.loads(line)
         except ValueError:
             continue
-        if isinstance(value, dict) and {"phase", "server", "epoch"} <= value.keys():
+        if (
+            isinstance(value, dict)
+            and {"phase", "server", "epoch"} <= value.keys()
+            and isinstance(value["epoch"], (int, float))
+        ):
             lines.append(value)
     return lines
 
 
-def last_recovery(lines: Iterable[dict[str, Any]], server: str) -> dict[str, Any] | None:
-    """The server's latest recovery: ``started`` (epoch), ``seconds`` (or None while it runs) and ``result``."""
-    latest: dict[str, Any] | None = None
-    for line in lines:
-        if line["server"] != server:
+def read(path: str) -> str:
+    """Text of a journal with the part before its last rotation; empty when there is none or it cannot be read."""
+    parts = []
+    for name in (f"{path}.1", path):
+        try:
+            parts.append(Path(name).read_text(encoding="utf-8", errors="replace"))
+        except OSError:
             continue
-        if line["phase"] == "noticed":
-            latest = {"started": line["epoch"], "seconds": None, "result": "running", "cause": line.get("cause", "")}
-        elif latest and line["phase"] in ("done", "failed"):
-            latest["seconds"] = round(line["epoch"] - latest["started"], 1)
-            latest["result"] = line["phase"]
-    return latest
+    return "".join(parts)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """One recovery of one server, from noticed to its end.
+
+    ``phases`` are the seconds from one phase to the next, by the name of the one that was reached.
+    """
+
+    server: str
+    verdict: str
+    started: float
+    result: str = "running"  # or "done" or "failed"
+    seconds: float | None = None
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+
+# The probe notices, and then the playbook that it starts; one that was killed is taken up again by the next. All of
+# that is one recovery, unless it lies further back than a run may last.
+SAME_RECOVERY_S = 1800.0
+
+
+def recoveries(lines: Iterable[Mapping[str, Any]]) -> list[Recovery]:
+    """All recoveries in a journal, in the order of their beginning. One that never ended stays "running"."""
+    found: list[Recovery] = []
+    current: dict[str, int] = {}
+    last: dict[str, float] = {}
+    for line in lines:
+        server, phase, epoch = str(line["server"]), str(line["phase"]), float(line["epoch"])
+        if phase == "noticed":
+            verdict = str(line.get("verdict") or "unknown")
+            if server in current and epoch - last[server] < SAME_RECOVERY_S:
+                found[current[server]] = replace(found[current[server]], verdict=verdict)
+                continue
+            current[server] = len(found)
+            found.append(Recovery(server, verdict, epoch))
+        elif server in current:
+            recovery = found[current[server]]
+            phases = {**recovery.phases, phase: max(0.0, epoch - last[server])}
+            if phase in ("done", "failed"):
+                seconds = max(0.0, epoch - recovery.started)
+                found[current.pop(server)] = replace(recovery, result=phase, seconds=seconds, phases=phases)
+            else:
+                found[current[server]] = replace(recovery, phases=phases)
+        last[server] = epoch
+    return found
+
+
+def last_recovery(lines: Iterable[Mapping[str, Any]], server: str) -> Recovery | None:
+    """The server's latest recovery, None when there was none."""
+    return next((found for found in reversed(recoveries(lines)) if found.server == server), None)

@@ -2,31 +2,35 @@
 # SPDX-License-Identifier: Apache-2.0
 """Is there anything for the recovery loop to do? One look at the cloud and one at the swarm, without Ansible.
 
-The program around it is ``roles/recovery/files/probe.py``. Only the standard library is imported, as it runs every few
-seconds: the cloud's token is the one that the last recovery left in its cache. Without a token that is still good the
-recovery is started; it gets a new one and finds nothing to do.
+The program around it is ``roles/recovery/files/probe.py``. Only the standard library is imported, and little of it, as
+it runs every few seconds. The cloud's token is the one that the last recovery left in its cache. Without a token that
+is still good the recovery is started; it gets a new one and finds nothing to do.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
-import socket
-import ssl
-import urllib.parse
+import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .cloud import COMPUTE_MICROVERSION, TokenCache, endpoint
-from .diagnosis import CONVERGE, RESTORE, Verdict, diagnose
+from . import docker_api, escalation, journal, metrics, plain_http, recovery
+from .diagnosis import EXAMINE, Seen, Verdict
 from .servers import Server, ours
-from .swarm import nodes_from_api
+from .swarm import Node, Task, nodes_from_api, tasks_from_api
+from .tokens import COMPUTE_MICROVERSION, TokenCache, endpoint
 
-DOCKER_SOCKET = "/var/run/docker.sock"
-TIMEOUT = 5.0  # seconds for each of the two looks
+TIMEOUT = 5.0  # seconds for each question
+UNENDED = 30.0  # seconds without a line after which no run is at work on a server any more
+TOKEN_WINDOW = 1800.0  # seconds in which runs for a token are counted
+
+# What systemd's ExecCondition makes of the exit status (systemd.service(5)): 0 goes on, 1 to 254 skips quietly.
+GO_ON = 0
+NOTHING_TO_DO = 1
 
 
 class NoTokenError(Exception):
@@ -37,11 +41,19 @@ class SilentError(Exception):
     """Somebody did not answer, so nothing is known and nothing is done."""
 
 
-def worth_a_run(verdicts: Sequence[Verdict]) -> list[str]:
-    """Why the recovery should run, one reason a server; empty when it should not."""
-    return [f"{v.server}: {v.verdict}, {v.reason}" for v in verdicts if v.step in (RESTORE, CONVERGE)] + [
-        f"{v.server}: its node was replaced, {', '.join(v.stale_node_ids)} can go" for v in verdicts if v.stale_node_ids
-    ]
+@dataclass
+class Sight:
+    """What one look saw; ``told`` is what did not answer, in words."""
+
+    servers: list[dict[str, Any]] | None = None
+    nodes: list[Node] | None = None
+    tasks: list[Task] | None = None
+    token: bool = True
+    told: list[str] = field(default_factory=list)
+
+    def seen(self, now: float) -> Seen:
+        """The same, as decisions take it."""
+        return Seen(self.servers, self.nodes, self.tasks, now)
 
 
 def read_token(directory: str | None, now: datetime) -> tuple[str, list[dict[str, Any]]]:
@@ -71,10 +83,13 @@ def list_servers(config: Mapping[str, Any], now: datetime) -> list[dict[str, Any
     token, catalog = read_token(config.get("token_cache"), now)
     url = endpoint(catalog, "compute", config.get("interface") or "public", config.get("region") or None)
     headers = {"X-Auth-Token": token, "OpenStack-API-Version": f"compute {COMPUTE_MICROVERSION}"}
-    status, body = _get(url + "/servers/detail", headers, str(config.get("cacert") or ""))
-    if status == http.HTTPStatus.UNAUTHORIZED:
+    try:
+        status, body = plain_http.get(url + "/servers/detail", headers, TIMEOUT, str(config.get("cacert") or ""))
+    except plain_http.NoAnswerError as error:
+        raise SilentError(f"the cloud does not answer: {error}") from error
+    if status == 401:
         raise NoTokenError("the cloud does not take the token any more")
-    if status != http.HTTPStatus.OK:
+    if status != 200:
         raise SilentError(f"the cloud answers with HTTP {status}")
     try:
         servers = json.loads(body)["servers"]
@@ -83,62 +98,142 @@ def list_servers(config: Mapping[str, Any], now: datetime) -> list[dict[str, Any
     return [server.as_result() for server in ours([Server.from_api(data) for data in servers], str(config["fleet"]))]
 
 
-def _get(url: str, headers: Mapping[str, str], cacert: str) -> tuple[int, bytes]:
-    """Status and body of an address that the catalog names.
+def look(config: Mapping[str, Any], now: float) -> Sight:
+    """Look once at both.
 
-    :raises SilentError: there is no answer within the time-out.
+    :param config: ``fleet``, ``region``, ``interface``, ``cacert``, ``token_cache`` (directory), ``docker_socket``, and
+        ``settings`` (`recovery.Settings.from_mapping`).
     """
-    parts = urllib.parse.urlsplit(url)
-    connection: http.client.HTTPConnection
-    if parts.scheme == "https":
-        context = ssl.create_default_context(cafile=cacert or None)
-        connection = http.client.HTTPSConnection(parts.netloc, timeout=TIMEOUT, context=context)
-    else:
-        connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT)
+    sight = Sight()
     try:
-        connection.request("GET", parts.path, headers=dict(headers))
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException) as error:
-        raise SilentError(f"the cloud does not answer: {error}") from error
-    finally:
-        connection.close()
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT)
-        self.sock.connect(DOCKER_SOCKET)
-
-
-def list_nodes() -> list[dict[str, Any]]:
-    """The swarm's nodes out of the Docker API.
-
-    :raises SilentError: Docker did not answer, or leads no swarm.
-    """
-    connection = _UnixConnection("localhost")
+        sight.servers = list_servers(config, datetime.fromtimestamp(now, UTC))
+    except NoTokenError as error:
+        sight.token = False
+        sight.told.append(str(error))
+    except SilentError as error:
+        sight.told.append(str(error))
+    socket = str(config.get("docker_socket") or docker_api.SOCKET)
+    service = str(config["settings"]["service"])
     try:
-        connection.request("GET", "/nodes")
-        answer = connection.getresponse()
-        data = json.load(answer)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise SilentError(f"Docker does not answer: {error}") from error
-    finally:
-        connection.close()
-    if answer.status != http.HTTPStatus.OK or not isinstance(data, list):
-        raise SilentError(f"Docker answers with HTTP {answer.status}: {data.get('message', '') if data else ''}")
-    return data
+        sight.nodes = nodes_from_api(docker_api.nodes(TIMEOUT, socket))
+        services = docker_api.services_named([service], TIMEOUT, socket)
+        sight.tasks = tasks_from_api(docker_api.tasks([service], TIMEOUT, socket), services)
+    except docker_api.DockerSilentError as error:
+        sight.nodes = sight.tasks = None
+        sight.told.append(str(error))
+    return sight
 
 
-def look(config: Mapping[str, Any], now: datetime) -> list[str]:
-    """Look once at both; why the recovery should run.
+def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """Look, decide, write the metrics: systemd's exit status, and what is to be said.
 
-    :param config: ``fleet``, ``specs``, ``region``, ``interface``, ``cacert``, ``token_cache`` (directory),
-        ``ollama_service``, ``labels``.
-    :raises NoTokenError: see ``list_servers``.
-    :raises SilentError: the cloud or Docker did not answer.
+    :param config: as for ``look``, with ``specs``, ``journal`` and ``metrics`` (paths), ``maintenance`` (whether the
+        loop is switched off) and ``maintenance_file`` (whose existence switches it off).
     """
-    servers = list_servers(config, now)
-    nodes = nodes_from_api(list_nodes())
-    return worth_a_run(diagnose(config["specs"], servers, nodes, [], config["ollama_service"], config["labels"]))
+    began, now = time.monotonic(), time.time()
+    sight = look(config, now)
+    lines = journal.parse(journal.read(str(config["journal"])))
+    settings = recovery.Settings.from_mapping(config["settings"])
+    verdicts = recovery.assess(config["specs"], sight.seen(now), settings, lines)
+    off = maintenance(config)
+    told = [*sight.told, *_save_metrics(config, verdicts, lines, sight, began, off=bool(off))]
+    if off:
+        return NOTHING_TO_DO, [*told, f"maintenance: nothing is done ({off})"]
+    if not sight.token:
+        if _tried_lately(lines, now, settings.ladder):
+            return NOTHING_TO_DO, [*told, "nothing is done: a run has just tried to get one"]
+        return GO_ON, [
+            *told,
+            *_append(config, [_line("examined", "", now)]),
+            "looking closer: recover.yml gets a token",
+        ]
+    if sight.servers is None or sight.nodes is None:
+        return NOTHING_TO_DO, [*told, "nothing is done on partial knowledge"]
+    told += _append(config, _closed(verdicts, lines, now))
+    reasons = recovery.worth_a_run(verdicts)
+    return (GO_ON if reasons else NOTHING_TO_DO), told + _note(config, verdicts) + reasons
+
+
+def _note(config: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
+    """Writes down what was noticed, at the moment at which it was; what went wrong, if something did.
+
+    Not yet what has to be looked at first: that may come to nothing.
+    """
+    sick = [verdict for verdict in verdicts if verdict.step in recovery.ACTING - {EXAMINE}]
+    return _append(config, [_line("noticed", v.server, time.time(), v.reason, v.verdict) for v in sick])
+
+
+def _closed(verdicts: Sequence[Verdict], lines: Sequence[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
+    """The end of recoveries that nobody has written down: the run was killed, and the server came back without it."""
+    latest = {str(line["server"]): float(line["epoch"]) for line in lines}
+    ended = []
+    for verdict in verdicts:
+        last = journal.last_recovery(lines, verdict.server) if verdict.well else None
+        if last and last.result == "running" and now - latest[verdict.server] > UNENDED:
+            ended.append(_line("done", verdict.server, now))
+    return ended
+
+
+def _tried_lately(lines: Sequence[Mapping[str, Any]], now: float, policy: escalation.Policy) -> bool:
+    """Whether a run that was to get a token (journal: no server) is too short a time ago for another one."""
+    tries = [
+        line["epoch"]
+        for line in lines
+        if line["server"] == "" and line["phase"] == "examined" and 0 <= now - line["epoch"] < TOKEN_WINDOW
+    ]
+    return bool(tries) and now < tries[-1] + escalation.pause(
+        len(tries), policy.retry_pause, policy.longest_retry_pause
+    )
+
+
+def _line(phase: str, server: str, now: float, cause: str = "", verdict: str = "") -> dict[str, Any]:
+    return journal.entry(phase, server, now, time.monotonic(), run=escalation.PROBE_RUN, cause=cause, verdict=verdict)
+
+
+def _append(config: Mapping[str, Any], lines: Sequence[dict[str, Any]]) -> list[str]:
+    """Appends to the journal; what went wrong, if something did."""
+    try:
+        if lines:
+            journal.append(str(config["journal"]), lines)
+    except OSError as error:
+        return [f"the journal cannot be written: {error}"]
+    return []
+
+
+def maintenance(config: Mapping[str, Any]) -> str:
+    """What switches the loop off; empty when nothing does."""
+    if config.get("maintenance"):
+        return "recovery_maintenance is set"
+    file = str(config.get("maintenance_file") or "")
+    return f"there is a file {file}" if file and Path(file).exists() else ""
+
+
+def _save_metrics(
+    config: Mapping[str, Any],
+    verdicts: Sequence[Verdict],
+    lines: Sequence[Mapping[str, Any]],
+    sight: Sight,
+    began: float,
+    *,
+    off: bool,
+) -> list[str]:
+    """Replaces the file as a whole, as node_exporter may read it at any moment; what went wrong, if something did."""
+    path = str(config.get("metrics") or "")
+    if not path:
+        return []
+    seen = metrics.Look(
+        at=time.time(),
+        wall=time.monotonic() - began,
+        cpu=time.process_time(),
+        maintenance=off,
+        cloud=sight.servers is not None,
+        swarm=sight.nodes is not None,
+    )
+    try:
+        fresh = Path(f"{path}.new")
+        fresh.write_text(metrics.render(verdicts, lines, seen), encoding="utf-8")
+        fresh.chmod(0o644)
+        fresh.replace(path)
+    except OSError as error:
+        return [f"the metrics cannot be written to {path}: {error}"]
+    return []

@@ -1,11 +1,10 @@
 # Copyright: (c) 2026, gpuswarm contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How the fleet is, as a table for people. Pure: no I/O and no Ansible import."""
+"""How the fleet is: as data, and as a table for people. Pure: no I/O and no Ansible import."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from . import journal
@@ -13,43 +12,65 @@ from . import journal
 HEAD = ("SERVER", "CLOUD", "TIER", "AGE", "NODE", "OLLAMA", "VERDICT", "LAST RECOVERY")
 
 
-def table(
-    verdicts: Sequence[Mapping[str, Any]], servers: Sequence[Mapping[str, Any]], journal_text: str, now: float
-) -> list[str]:
-    """Lines of a table with one row a server, columns padded to their widest cell.
+def report(verdicts: Sequence[Mapping[str, Any]], journal_text: str, loop: str, unknown: str = "") -> dict[str, Any]:
+    """Everything that status tells, as data.
 
-    :param now: seconds since the epoch; ages are counted from it.
+    :param verdicts: ``Verdict.as_dict`` of each server.
+    :param loop: how the recovery loop is, in words.
+    :param unknown: why knowledge is partial, in words; empty when it is not.
+    :returns: ``servers`` (the verdicts, each with ``last_recovery`` or None there), ``loop``, ``unknown`` and ``well``.
     """
-    by_name = {str(server["name"]): server for server in servers}
     lines = journal.parse(journal_text)
-    rows = [HEAD]
+    servers = []
     for verdict in verdicts:
-        name = str(verdict["server"])
-        rows.append(
-            (
-                name,
-                str(verdict["status"]),
-                _tier(by_name.get(name)),
-                age((by_name.get(name) or {}).get("launched_at"), now),
-                str(verdict["node_state"]),
-                str(verdict["ollama"] or "-"),
-                _verdict(verdict),
-                _recovery(journal.last_recovery(lines, name), now),
-            )
+        last = journal.last_recovery(lines, str(verdict["server"]))
+        told = None
+        if last is not None:
+            told = {
+                "started": last.started,
+                "verdict": last.verdict,
+                "result": last.result,
+                "seconds": last.seconds,
+                "phases": dict(last.phases),
+            }
+        servers.append({**verdict, "last_recovery": told})
+    well = not unknown and all(verdict["well"] for verdict in verdicts)
+    return {"servers": servers, "loop": loop, "unknown": unknown, "well": well}
+
+
+def table(told: Mapping[str, Any], now: float) -> list[str]:
+    """Lines of a table with one row a server, columns padded to their widest cell, and what there is to say besides.
+
+    :param told: what ``report`` returned.
+    :param now: seconds since the epoch; the time since the last recovery is counted from it.
+    """
+    rows = [HEAD]
+    rows += [
+        (
+            str(server["server"]),
+            str(server["status"]),
+            str(server["tier"]).replace("_", "-") or "-",
+            "-" if server["age"] is None else span(server["age"]),
+            str(server["node_state"]),
+            str(server["ollama"] or "-"),
+            _verdict(server),
+            _recovery(server["last_recovery"], now),
         )
+        for server in told["servers"]
+    ]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return lines + [line for line in (f"recovery loop: {told['loop']}", told["unknown"]) if line]
 
 
-def age(since: object, now: float) -> str:
-    """Time since an ISO 8601 moment, as "3h12m"; "-" when it is not known."""
-    try:
-        start = datetime.fromisoformat(str(since))
-    except ValueError:
-        return "-"
-    if start.tzinfo is None:
-        start = start.replace(tzinfo=UTC)  # Nova's launched_at is UTC and does not say so
-    return span(now - start.timestamp())
+def loop_state(timer: str, maintenance: str) -> str:
+    """How the recovery loop is, in words.
+
+    :param timer: ActiveState of its timer (systemd), empty when there is none.
+    :param maintenance: what switches the loop off, in words; empty when nothing does.
+    """
+    state = timer or "not installed"
+    return f"{state}, but in maintenance: {maintenance}" if maintenance else state
 
 
 def span(seconds: float) -> str:
@@ -61,12 +82,6 @@ def span(seconds: float) -> str:
             parts.append(f"{left // size}{unit}")
             left %= size
     return "".join(parts[:2])
-
-
-def _tier(server: Mapping[str, Any] | None) -> str:
-    if server is None:
-        return "-"
-    return "preemptible" if server.get("preemptible") else "on-demand"
 
 
 def _verdict(verdict: Mapping[str, Any]) -> str:

@@ -6,11 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 # Node states of the Docker API (swarmkit NodeStatus.State).
 READY = "ready"
 DOWN = "down"
+UNKNOWN = "unknown"  # after a restart of the manager, until heartbeats come or their time is over
+
+# Why a node is drained, when this collection did it; a drained node without it is a person's.
+HOLD_LABEL = "gpuswarm.hold"
+HOLD_ROTATION = "rotation"
+HOLD_SCHEDULE = "schedule"
 
 # Task states that still hold a place: everything before a task has ended (swarmkit TaskState).
 LIVE_TASK_STATES = frozenset(
@@ -38,13 +45,20 @@ class Node:
 
 @dataclass(frozen=True)
 class Task:
-    """A task of a service; ``node_id`` is empty while no node has been found for it."""
+    """A task of a service; ``node_id`` is empty while no node has been found for it.
+
+    ``since`` is when it came to its state (epoch seconds, 0 when Docker does not say), ``error`` what Docker says is
+    wrong.
+    """
 
     id: str
     service: str
     node_id: str
     state: str
     desired: str
+    since: float = 0.0
+    error: str = ""
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,9 +95,25 @@ def tasks_from_api(tasks: Iterable[Mapping[str, Any]], services: Iterable[Mappin
             node_id=task.get("NodeID", ""),
             state=task.get("Status", {}).get("State", "unknown"),
             desired=task.get("DesiredState", "unknown"),
+            since=_epoch(task.get("Status", {}).get("Timestamp")),
+            error=str(task.get("Status", {}).get("Err") or ""),
+            addresses=tuple(
+                str(address).partition("/")[0]
+                for attachment in task.get("NetworksAttachments") or ()
+                for address in attachment.get("Addresses") or ()
+            ),
         )
         for task in tasks
     ]
+
+
+def _epoch(text: object) -> float:
+    """Seconds since the epoch of a time stamp of Docker's (RFC 3339 with nanoseconds); 0 when there is none."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return 0.0
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def node_of_server(nodes: Iterable[Node], server: str) -> Node | None:
@@ -105,6 +135,25 @@ def stale_nodes(nodes: Iterable[Node], server: str) -> list[Node]:
     if not any(node.ready for node in same):
         return []
     return [node for node in same if node.state == DOWN and node.role == "worker"]
+
+
+def has_come(state: str, hostname: str, nodes: Iterable[Node], tasks: Iterable[Task], service: str = "") -> bool:
+    """Whether the node of a server has come to a state.
+
+    :param state: "ready"; "down"; "running" (ready, with a running task of the service); "idle" (it has no task that
+        has not ended; a node that does not exist has none).
+    """
+    node = node_of_server(nodes, hostname)
+    if node is None:
+        return state == "idle"
+    if state in ("ready", "down"):
+        return node.ready == (state == "ready")
+    own = [task for task in tasks if task.node_id == node.id]
+    if state == "idle":
+        return all(task.state not in LIVE_TASK_STATES for task in own)
+    return node.ready and any(
+        task.service == service and task.state == "running" and task.desired == "running" for task in own
+    )
 
 
 def membership(local: Mapping[str, Any], nodes: Iterable[Node]) -> Membership:

@@ -24,7 +24,20 @@ options:
     description: What the servers have come to.
     type: str
     required: true
-    choices: [noticed, restoring, active, ready, healthy, done, failed]
+    choices:
+      - noticed
+      - examined
+      - restart_docker
+      - reboot
+      - replace
+      - rotating
+      - resting
+      - restoring
+      - active
+      - ready
+      - healthy
+      - done
+      - failed
   servers:
     description: Names of the servers.
     type: list
@@ -32,6 +45,10 @@ options:
     required: true
   causes:
     description: Why, in words, by the server's name.
+    type: dict
+    default: {}
+  verdicts:
+    description: What diagnosis calls it, by the server's name.
     type: dict
     default: {}
   detail:
@@ -84,10 +101,11 @@ def main() -> None:
             "phase": {
                 "type": "str",
                 "required": True,
-                "choices": ["noticed", "restoring", "active", "ready", "healthy", "done", "failed"],
+                "choices": list(journal.PHASES),
             },
             "servers": {"type": "list", "elements": "str", "required": True},
             "causes": {"type": "dict", "default": {}},
+            "verdicts": {"type": "dict", "default": {}},
             "detail": {"type": "str", "default": ""},
             "run": {"type": "str", "default": ""},
         },
@@ -104,6 +122,7 @@ def main() -> None:
             run=params["run"],
             detail=params["detail"],
             cause=str(params["causes"].get(server, "")),
+            verdict=str(params["verdicts"].get(server, "")),
         )
         for server in params["servers"]
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +48,41 @@ def test_rotation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ([("noticed", 10), ("active", 12), ("done", 25)], "done", 15.0),
         ([("noticed", 10), ("failed", 20)], "failed", 10.0),
         ([("noticed", 10), ("done", 20), ("noticed", 50)], "running", None),
-        ([("noticed", 10), ("noticed", 30), ("done", 40)], "done", 10.0),
+        # noticed by the probe, then by the playbook; or the first run was killed
+        ([("noticed", 10), ("noticed", 30), ("done", 40)], "done", 30.0),
+        ([("noticed", 10), ("active", 12), ("noticed", 30), ("done", 40)], "done", 30.0),
+        # the manager was away in between
+        ([("noticed", 10), ("noticed", 3000), ("done", 3040)], "done", 40.0),
     ],
 )
 def test_last_recovery(phases: list[tuple[str, float]], result: str, seconds: float | None) -> None:
-    last = journal.last_recovery([line(phase, "a", at) for phase, at in [*phases, ("noticed", 1)][: len(phases)]], "a")
+    last = journal.last_recovery([line(phase, "a", at) for phase, at in phases], "a")
     assert last is not None
-    assert (last["result"], last["seconds"]) == (result, seconds)
+    assert (last.result, last.seconds) == (result, seconds)
     assert journal.last_recovery([line("noticed", "a", 1)], "b") is None
+
+
+def test_recoveries_of_several_servers_are_told_apart() -> None:
+    lines = [
+        line("done", "c", 1),  # its beginning went with the rotation
+        line("noticed", "a", 10),
+        line("noticed", "b", 10),
+        line("active", "b", 13),
+        line("active", "a", 12),
+        line("failed", "b", 20),
+        line("done", "a", 32),
+    ]
+    first, second = journal.recoveries(lines)
+    assert (first.server, first.result, first.phases) == ("a", "done", {"active": 2.0, "done": 20.0})
+    assert (second.server, second.result, second.phases) == ("b", "failed", {"active": 3.0, "failed": 7.0})
+
+
+def test_both_halves_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    assert journal.read(str(path)) == ""
+    path.write_text("new\n")
+    (tmp_path / "journal.jsonl.1").write_text("old\n")
+    assert journal.read(str(path)) == "old\nnew\n"
 
 
 @pytest.mark.parametrize(
@@ -65,46 +93,65 @@ def test_span(seconds: float, text: str) -> None:
     assert status.span(seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("since", "text"),
-    [
-        ("1970-01-01T00:00:00.000000", "1m40s"),
-        ("1970-01-01T00:00:00Z", "1m40s"),
-        ("1970-01-01T01:00:00+01:00", "1m40s"),
-        (None, "-"),
-        ("yesterday", "-"),
-    ],
-)
-def test_age(since: object, text: str) -> None:
-    assert status.age(since, 100.0) == text
+SERVERS: list[dict[str, Any]] = [
+    {
+        "server": "m",
+        "status": "ACTIVE",
+        "tier": "on_demand",
+        "age": None,
+        "node_state": "ready",
+        "ollama": "",
+        "verdict": "healthy",
+        "step": "none",
+        "reason": "",
+        "well": True,
+    },
+    {
+        "server": "g",
+        "status": "SHELVED",
+        "tier": "preemptible",
+        "age": 3600.0,
+        "node_state": "down",
+        "ollama": "lost",
+        "verdict": "lost",
+        "step": "restore",
+        "reason": "SHELVED",
+        "well": False,
+    },
+]
+TEXT = '{"phase": "noticed", "server": "g", "epoch": 10}\n{"phase": "done", "server": "g", "epoch": 24}\n'
 
 
 def test_table() -> None:
-    verdicts = [
-        {
-            "server": "m",
-            "status": "ACTIVE",
-            "node_state": "ready",
-            "ollama": "",
-            "verdict": "healthy",
-            "step": "none",
-            "reason": "",
-        },
-        {
-            "server": "g",
-            "status": "SHELVED",
-            "node_state": "down",
-            "ollama": "lost",
-            "verdict": "lost",
-            "step": "restore",
-            "reason": "SHELVED",
-        },
-    ]
-    servers = [{"name": "g", "preemptible": True, "launched_at": "1970-01-01T00:00:00"}]
-    text = '{"phase": "noticed", "server": "g", "epoch": 10}\n{"phase": "done", "server": "g", "epoch": 24}\n'
-    head, first, second = status.table(verdicts, servers, text, 3600.0)
+    head, first, second, loop = status.table(status.report(SERVERS, TEXT, "active"), 3600.0)
     assert head.split() == ["SERVER", "CLOUD", "TIER", "AGE", "NODE", "OLLAMA", "VERDICT", "LAST", "RECOVERY"]
-    assert first.split() == ["m", "ACTIVE", "-", "-", "ready", "-", "healthy", "-"]
+    assert first.split() == ["m", "ACTIVE", "on-demand", "-", "ready", "-", "healthy", "-"]
     assert second.split("  ")[0] == "g"
     assert "preemptible  1h" in second
     assert second.endswith("lost: SHELVED  59m50s ago, done in 14 s")
+    assert loop == "recovery loop: active"
+    assert status.table(status.report([], "", "active", "the cloud is silent"), 0.0)[-1] == "the cloud is silent"
+
+
+def test_report() -> None:
+    told = status.report(SERVERS, TEXT, "active")
+    assert told["servers"][0]["last_recovery"] is None
+    assert told["servers"][1]["last_recovery"]["result"] == "done"
+    assert told["servers"][1]["last_recovery"]["phases"] == {"done": 14}
+    assert not told["well"]
+    assert status.report(SERVERS[:1], "", "active")["well"]
+    assert not status.report(SERVERS[:1], "", "active", "the swarm did not answer")["well"]
+    json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    ("timer", "maintenance", "words"),
+    [
+        ("active", "", "active"),
+        ("", "", "not installed"),
+        ("active", "there is a file x", "active, but in maintenance: there is a file x"),
+        ("inactive", "", "inactive"),
+    ],
+)
+def test_loop_state(timer: str, maintenance: str, words: str) -> None:
+    assert status.loop_state(timer, maintenance) == words

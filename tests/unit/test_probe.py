@@ -1,9 +1,14 @@
-"""The probe: when it asks for a run, which token it takes, and that a silent cloud is no reason to act."""
+"""The probe: when it asks for a run, which token it takes, and that silence is no reason to act."""
 
 from __future__ import annotations
 
 import json
+import socket
+import socketserver
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,31 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import probe
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.diagnosis import Verdict
+from ansible_collections.gpuswarm.ollama.plugins.module_utils import journal, probe
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-def verdict(step: str, stale: tuple[str, ...] = ()) -> Verdict:
-    return Verdict(server="demo-gpu-1", verdict="v", step=step, reason="r", stale_node_ids=list(stale))
-
-
-@pytest.mark.parametrize(
-    ("step", "stale", "reasons"),
-    [
-        ("none", (), 0),
-        ("wait", (), 0),
-        ("report", (), 0),
-        ("restore", (), 1),
-        ("converge", (), 1),
-        ("none", ("old",), 1),
-        ("restore", ("old",), 2),
-    ],
-)
-def test_worth_a_run(step: str, stale: tuple[str, ...], reasons: int) -> None:
-    assert len(probe.worth_a_run([verdict(step, stale)])) == reasons
 
 
 def save_token(
@@ -134,3 +119,186 @@ def test_nobody_there(tmp_path: Path) -> None:
     save_token(tmp_path)
     with pytest.raises(probe.SilentError, match="does not answer"):
         probe.list_servers({"fleet": "demo", "region": "r", "token_cache": str(tmp_path)}, NOW)
+
+
+class Docker(BaseHTTPRequestHandler):
+    answers: dict[str, Any]
+
+    def do_GET(self) -> None:
+        body = self.answers.get(self.path.partition("?")[0])
+        self.send_response(503 if body is None else 200)
+        self.end_headers()
+        self.wfile.write(
+            json.dumps({"message": "This node is not a swarm manager."} if body is None else body).encode()
+        )
+
+    def address_string(self) -> str:
+        return "socket"
+
+    def log_message(self, *_: Any) -> None:
+        """Be quiet."""
+
+
+class UnixServer(HTTPServer):
+    address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", 0
+
+
+@pytest.fixture
+def fleet(config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """A manager and one healthy GPU server, as the two APIs tell it."""
+    servers = [
+        {"id": name, "name": name, "status": "ACTIVE", "metadata": {"gpuswarm_fleet": "demo", "gpuswarm_role": role}}
+        for name, role in (("demo-manager", "manager"), ("demo-gpu-1", "gpu_worker"))
+    ]
+    monkeypatch.setattr(Handler, "body", json.dumps({"servers": servers}).encode())
+    nodes = [
+        {
+            "ID": name,
+            "Description": {"Hostname": name},
+            "Status": {"State": "ready"},
+            "Spec": {"Availability": "active"},
+        }
+        for name in ("demo-manager", "demo-gpu-1")
+    ]
+    task = {
+        "ID": "t",
+        "ServiceID": "s",
+        "NodeID": "demo-gpu-1",
+        "DesiredState": "running",
+        "Status": {"State": "running"},
+    }
+    answers = {"/nodes": nodes, "/tasks": [task], "/services": [{"ID": "s", "Spec": {"Name": "gpuswarm_ollama"}}]}
+    monkeypatch.setattr(Docker, "answers", answers, raising=False)
+    # The clock of the token's fixture stands still.
+    monkeypatch.setattr(time, "time", NOW.timestamp)
+    server = UnixServer(str(tmp_path / "docker.sock"), Docker)  # type: ignore[arg-type]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    specs = [{"name": "demo-manager", "role": "manager"}, {"name": "demo-gpu-1", "role": "gpu_worker"}]
+    yield config | {
+        "specs": specs,
+        "settings": {"service": "gpuswarm_ollama"},
+        "docker_socket": str(tmp_path / "docker.sock"),
+        "journal": str(tmp_path / "journal.jsonl"),
+        "metrics": str(tmp_path / "gpuswarm.prom"),
+        "maintenance_file": str(tmp_path / "maintenance"),
+    }
+    server.shutdown()
+    server.server_close()
+
+
+def lose(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        Handler, "body", Handler.body.replace(b'"ACTIVE"', b'"SHELVED"').replace(b"SHELVED", b"ACTIVE", 1)
+    )
+
+
+def metric(fleet: dict[str, Any], name: str, **labels: str) -> float | None:
+    text = Path(fleet["metrics"]).read_text(encoding="utf-8")
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return next((item.value for item in samples if item.name == name and labels.items() <= item.labels.items()), None)
+
+
+def test_all_is_well(fleet: dict[str, Any]) -> None:
+    assert probe.run(fleet) == (probe.NOTHING_TO_DO, [])
+    assert not Path(fleet["journal"]).exists()
+    assert metric(fleet, "gpuswarm_server_healthy", server="demo-gpu-1") == 1
+    assert metric(fleet, "gpuswarm_observed", source="cloud") == 1
+    assert metric(fleet, "gpuswarm_probe_timestamp_seconds") == NOW.timestamp()
+    assert Path(fleet["metrics"]).stat().st_mode & 0o777 == 0o644
+
+
+def test_a_lost_server_starts_the_recovery(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    lose(monkeypatch)
+    status, (reason,) = probe.run(fleet)
+    assert status == probe.GO_ON
+    assert reason.startswith("demo-gpu-1: lost, SHELVED")
+    assert metric(fleet, "gpuswarm_servers", status="SHELVED", verdict="lost") == 1
+    (line,) = journal.parse(Path(fleet["journal"]).read_text(encoding="utf-8"))
+    assert (line["phase"], line["server"], line["verdict"]) == ("noticed", "demo-gpu-1", "lost")
+
+
+@pytest.mark.parametrize(("ago", "ended"), [(29, False), (31, True)])
+def test_a_recovery_whose_run_was_killed_is_ended(fleet: dict[str, Any], ago: float, ended: bool) -> None:
+    line = {"server": "demo-gpu-1", "phase": "noticed", "epoch": NOW.timestamp() - ago}
+    Path(fleet["journal"]).write_text(json.dumps(line) + "\n", encoding="utf-8")
+    for _ in range(2):  # once is enough
+        assert probe.run(fleet) == (probe.NOTHING_TO_DO, [])
+    phases = [entry["phase"] for entry in journal.parse(Path(fleet["journal"]).read_text(encoding="utf-8"))]
+    assert phases == (["noticed", "done"] if ended else ["noticed"])
+
+
+def test_not_again_at_once_after_a_failure(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    lose(monkeypatch)
+    line = {"server": "demo-gpu-1", "phase": "failed", "epoch": NOW.timestamp() - 5}
+    Path(fleet["journal"]).write_text(json.dumps(line) + "\n", encoding="utf-8")
+    assert probe.run(fleet) == (probe.NOTHING_TO_DO, [])
+
+
+@pytest.mark.parametrize("switch", ["variable", "file"])
+def test_maintenance(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch, switch: str) -> None:
+    lose(monkeypatch)
+    if switch == "file":
+        Path(fleet["maintenance_file"]).touch()
+    status, (told,) = probe.run(fleet | {"maintenance": switch == "variable"})
+    assert status == probe.NOTHING_TO_DO
+    assert "maintenance" in told
+    assert metric(fleet, "gpuswarm_maintenance") == 1
+    assert metric(fleet, "gpuswarm_server_healthy", server="demo-gpu-1") == 0
+
+
+def test_a_silent_cloud(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    lose(monkeypatch)
+    monkeypatch.setattr(Handler, "status", 503)
+    status, told = probe.run(fleet)
+    assert (status, told[0]) == (probe.NOTHING_TO_DO, "the cloud answers with HTTP 503")
+    assert metric(fleet, "gpuswarm_observed", source="cloud") == 0
+
+
+@pytest.mark.parametrize("case", ["no manager", "no socket"])
+def test_a_silent_swarm(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    lose(monkeypatch)
+    if case == "no manager":
+        monkeypatch.setattr(Docker, "answers", {})
+    else:
+        fleet["docker_socket"] += "-nowhere"
+    status, told = probe.run(fleet)
+    assert status == probe.NOTHING_TO_DO
+    assert "Docker" in told[0]
+    assert metric(fleet, "gpuswarm_observed", source="swarm") == 0
+
+
+def test_without_a_token_somebody_looks_closer(fleet: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "token-a.json").unlink()
+    assert probe.run(fleet)[0] == probe.GO_ON
+    # Not at every look: Keystone may be down for hours.
+    assert probe.run(fleet)[0] == probe.NOTHING_TO_DO
+    text = Path(fleet["journal"]).read_text(encoding="utf-8")
+    Path(fleet["journal"]).write_text(text.replace(str(NOW.timestamp()), str(NOW.timestamp() - 11)), encoding="utf-8")
+    assert probe.run(fleet)[0] == probe.GO_ON
+
+
+def test_metrics_that_cannot_be_written_are_said_and_nothing_more(fleet: dict[str, Any]) -> None:
+    status, (told,) = probe.run(fleet | {"metrics": "/nowhere/at/all.prom"})
+    assert status == probe.NOTHING_TO_DO
+    assert told.startswith("the metrics cannot be written to /nowhere/at/all.prom")
+
+
+def test_it_imports_little() -> None:
+    """What costs CPU time at every look; the figure itself is the benchmark's."""
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1]); "
+        "from ansible_collections.gpuswarm.ollama.plugins.module_utils import probe; print(*sys.modules)"
+    )
+    root = Path(__file__).resolve().parents[2] / "build" / "collections"
+    result = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, str(root)], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(result.stdout.split())
+    assert "ansible_collections.gpuswarm.ollama.plugins.module_utils.diagnosis" in loaded
+    dear = {"http.client", "email", "ssl", "asyncio", "subprocess", "zoneinfo", "tempfile", "hashlib", "random"}
+    assert not loaded & dear

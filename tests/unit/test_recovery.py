@@ -1,4 +1,4 @@
-"""What a recovery came to: every lost server is either restored or failed."""
+"""When the recovery runs, with which settings, and what it came to: every lost server is either restored or failed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.recovery import NO_ANSWER, restore_results
+from ansible_collections.gpuswarm.ollama.plugins.module_utils.diagnosis import Verdict
+from ansible_collections.gpuswarm.ollama.plugins.module_utils.recovery import (
+    NO_ANSWER,
+    Settings,
+    restore_results,
+    worth_a_run,
+)
 
 WELL = {"name": "f-gpu-1", "action": "unshelve"}
 ILL = {"name": "f-gpu-2", "action": "report", "error": "no room"}
@@ -45,3 +51,60 @@ def test_every_lost_server_is_restored_or_failed(
     result: dict[str, Any], lost: list[str], restored: list[dict[str, Any]], failed: list[dict[str, Any]]
 ) -> None:
     assert restore_results(result, lost) == {"restored": restored, "failed": failed}
+
+
+@pytest.mark.parametrize(
+    ("step", "stale", "reasons"),
+    [
+        ("none", [], 0),
+        ("wait", [], 0),
+        ("report", [], 0),
+        ("escalate", [], 0),  # the ladder has put its rung in the place of it
+        ("examine", [], 1),
+        ("restore", [], 1),
+        ("converge", [], 1),
+        ("release", [], 1),
+        ("restart_docker", [], 1),
+        ("reboot", [], 1),
+        ("replace", [], 1),
+        ("rotate", [], 1),
+        ("rest", [], 1),
+        ("none", ["old"], 1),
+        ("restore", ["old"], 2),
+    ],
+)
+def test_worth_a_run(step: str, stale: list[str], reasons: int) -> None:
+    assert len(worth_a_run([Verdict("g", "v", step, "r", stale_node_ids=stale)])) == reasons
+
+
+def test_settings() -> None:
+    settings = Settings.from_mapping(
+        {
+            "service": "s",
+            "labels": {"node.gpu": "true"},
+            "limits": {"boot_grace": "60"},
+            "rotation": {"enabled": True, "max_age": 600},
+            "ladder": {"limits": {"reboot": 3}, "pause": 5},
+        }
+    )
+    assert settings.limits.boot_grace == 60
+    assert settings.limits.rotation.enabled
+    assert settings.limits.rotation.max_age == 600
+    assert settings.ladder.limits == {"reboot": 3}
+    assert settings.ladder.pause == 5
+    assert Settings.from_mapping({"service": "s"}) == Settings(service="s")
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"limits": {"boot_grase": 1}}, "boot_grase: unknown"),
+        ({"limits": {"boot_grace": "long"}}, "boot_grace is 'long'"),
+        ({"rotation": {"margin": -1}}, "margin is -1"),
+        ({"ladder": {"limits": {"reboots": 1}}}, "recovery_ladder has reboots"),
+        ({"ladder": {"limits": {"reboot": -1}}}, "recovery_ladder.reboot is -1"),
+    ],
+)
+def test_wrong_settings_are_named(data: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Settings.from_mapping({"service": "s", **data})

@@ -6,6 +6,8 @@ import pytest
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils.swarm import (
     Node,
+    Task,
+    has_come,
     membership,
     node_of_server,
     nodes_from_api,
@@ -77,3 +79,50 @@ def test_reading_the_api() -> None:
 def test_an_answer_with_nothing_in_it() -> None:
     assert nodes_from_api([{"ID": "n1"}])[0].state == "unknown"
     assert tasks_from_api([{"ID": "t"}], [])[0].node_id == ""
+
+
+@pytest.mark.parametrize(
+    ("state", "node_state", "task_state", "expected"),
+    [
+        ("ready", "ready", None, True),
+        ("ready", "down", None, False),
+        ("ready", None, None, False),
+        ("down", "down", None, True),
+        ("down", "unknown", None, True),
+        ("down", "ready", None, False),
+        ("down", None, None, False),
+        ("running", "ready", "running", True),
+        ("running", "ready", "starting", False),
+        ("running", "down", "running", False),  # Swarm goes on saying so
+        ("running", "ready", None, False),
+        ("idle", "ready", None, True),
+        ("idle", "ready", "running", False),
+        ("idle", "ready", "preparing", False),
+        ("idle", "ready", "shutdown", True),
+        ("idle", None, None, True),
+    ],
+)
+def test_has_come(state: str, node_state: str | None, task_state: str | None, expected: bool) -> None:
+    nodes = [Node("n", "g", node_state)] if node_state else []
+    tasks = [Task("t", "s", "n", task_state, "running")] if task_state else []
+    assert has_come(state, "g", nodes, tasks, "s") is expected
+    assert has_come(state, "another", nodes, tasks, "s") is (state == "idle")
+
+
+def test_what_docker_says_of_a_task() -> None:
+    raw = {
+        "ID": "t",
+        "ServiceID": "s",
+        "Status": {"State": "failed", "Timestamp": "2026-01-01T00:00:01.123456789Z", "Err": "unhealthy"},
+        "NetworksAttachments": [{"Addresses": ["10.0.1.5/24"]}],
+    }
+    (task,) = tasks_from_api(
+        [
+            raw,
+        ],
+        [{"ID": "s", "Spec": {"Name": "stack_ollama"}}],
+    )
+    assert (task.service, task.error, task.addresses) == ("stack_ollama", "unhealthy", ("10.0.1.5",))
+    assert round(task.since, 3) == 1767225601.123
+    (bare,) = tasks_from_api([{"ID": "t"}], [])
+    assert (bare.since, bare.error, bare.addresses) == (0.0, "", ())

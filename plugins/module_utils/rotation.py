@@ -1,0 +1,83 @@
+# Copyright: (c) 2026, gpuswarm contributors
+# SPDX-License-Identifier: Apache-2.0
+"""Which servers have to be given a new life before the cloud ends the old one. Pure: no I/O, no clock.
+
+A preemptible server lives 24 hours at most (Selectel's documentation, "Preemptible cloud server"). Servers that were
+created together would end together, so besides the one that nears its limit, one of two of nearly the same age is due
+early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When a server is due.
+
+    Attributes:
+        enabled: whether servers are rotated at all.
+        max_age: seconds that the cloud lets a preemptible server live.
+        margin: seconds before that at which it is due.
+        forced: name of a server that a person wants to have rotated now; empty for none.
+    """
+
+    enabled: bool = False
+    max_age: float = 86400.0
+    margin: float = 3600.0
+    forced: str = ""
+
+    @property
+    def age_limit(self) -> float:
+        """Age in seconds at which a server is due."""
+        return max(0.0, self.max_age - self.margin)
+
+
+@dataclass(frozen=True)
+class Age:
+    """How old a server is, in seconds, and whether its life is limited."""
+
+    server: str
+    age: float
+    preemptible: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A server that is due, and why."""
+
+    server: str
+    reason: str
+
+
+def due(ages: Iterable[Age], policy: Policy) -> list[Choice]:
+    """The servers that are due, the oldest first; of those of nearly the same age one is due early.
+
+    With N servers and an age limit of L, ages shall lie L/N apart. Two that are less than half of that apart are
+    spread: the older goes as soon as the youngest of all has reached L/N, so that no two rotations follow closer than
+        L/N.
+    """
+    ages = list(ages)
+    if policy.forced:
+        return [Choice(age.server, "a person asked for it") for age in ages if age.server == policy.forced]
+    mortal = sorted((age for age in ages if age.preemptible), key=lambda age: (-age.age, age.server))
+    if not policy.enabled or not mortal:
+        return []
+    limit = policy.age_limit
+    choices = [
+        Choice(age.server, f"it is {age.age:.0f} s old, and is ended by the cloud at {policy.max_age:.0f} s")
+        for age in mortal
+        if age.age >= limit
+    ]
+    if choices:
+        return choices
+    spacing = limit / len(mortal)
+    if mortal[-1].age < spacing:
+        return []
+    for older, younger in pairwise(mortal):
+        if older.age - younger.age < spacing / 2:
+            return [Choice(older.server, f"it is as old as {younger.server}, and both would end together")]
+    return []

@@ -1,0 +1,75 @@
+"""Rotation: who is due, and that ages which begin alike are spread before the first limit."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from ansible_collections.gpuswarm.ollama.plugins.module_utils.rotation import Age, Policy, due
+
+HOUR = 3600.0
+POLICY = Policy(enabled=True)
+
+
+def ages(*hours: float, preemptible: bool = True) -> list[Age]:
+    return [Age(f"g{number}", value * HOUR, preemptible) for number, value in enumerate(hours, 1)]
+
+
+@pytest.mark.parametrize(
+    ("hours", "names"),
+    [
+        ((), []),
+        ((22.9,), []),
+        ((23,), ["g1"]),
+        ((23, 15.3, 7.6), ["g1"]),
+        ((15, 23.5, 24), ["g3", "g2"]),
+        ((22, 14, 6), []),
+        # of nearly the same age
+        ((0, 0, 0), []),
+        ((7.6, 7.6, 7.6), []),
+        ((7.7, 7.7, 7.7), ["g1"]),
+        ((15.4, 15.4, 7.7), ["g1"]),
+        ((15.4, 7.7, 7.7), ["g2"]),
+        ((12, 12), ["g1"]),
+        ((12, 4), []),
+        ((9, 9, 0.1), []),  # one was just rotated
+    ],
+)
+def test_due(hours: tuple[float, ...], names: list[str]) -> None:
+    found = due(ages(*hours), POLICY)
+    assert [choice.server for choice in found] == names
+    assert all(choice.reason for choice in found)
+
+
+def test_on_demand_servers_have_no_limit() -> None:
+    assert due(ages(100, 100, preemptible=False), POLICY) == []
+
+
+def test_a_person_asks() -> None:
+    forced = Policy(enabled=False, forced="g2")
+    assert [choice.server for choice in due(ages(1, 1, 23, preemptible=False), forced)] == ["g2"]
+    assert due(ages(1), forced) == []
+
+
+def test_switched_off() -> None:
+    assert due(ages(100), Policy(enabled=False)) == []
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 10])
+def test_a_week_of_a_fleet_that_was_created_at_once(count: int) -> None:
+    """Nobody reaches the cloud's limit, and after the first day rotations are spread over the day."""
+    born = dict.fromkeys((f"g{number}" for number in range(count)), 0.0)
+    rotated: list[float] = []
+    step = 120.0
+    now = 0.0
+    while now < 7 * 24 * HOUR:
+        choices = due([Age(name, now - since, preemptible=True) for name, since in born.items()], POLICY)
+        if choices:
+            born[choices[0].server] = now
+            rotated.append(now)
+        assert all(now - since < POLICY.max_age for since in born.values())
+        now += step
+    late = [moment for moment in rotated if moment > 24 * HOUR]
+    gaps = [after - before for before, after in itertools.pairwise(late)]
+    assert min(gaps) >= POLICY.age_limit / count / 2
