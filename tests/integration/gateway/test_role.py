@@ -31,7 +31,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_every_wrong_variable_has_its_message(tmp_path: Path) -> None:
     said = write_roles(tmp_path, {name: variables for name, (variables, _) in WRONG.items()}, check=False)
     for name, (_, message) in WRONG.items():
-        assert f"failed: [{name}]" in said
+        assert f"fatal: [{name}]" in said
         assert message in " ".join(said.split()), name
         assert not (tmp_path / name / "gateway" / "nginx.conf").exists(), "nothing was written"
     assert KEY not in said
