@@ -119,6 +119,10 @@ molecule: lab-up ## Molecule scenarios: the cluster built, preempted, healed
 lab-up: venv
 	@lab/lab up
 
+.PHONY: bench-gateway
+bench-gateway: venv ## The gateway beside others while servers vanish: build/bench/gateway.json
+	@PYTHONPATH=$(BUILD)/collections:. python -m ansible_collections.gpuswarm.ollama.tests.bench.gateway
+
 # First what needs no lab, beside the raising of the lab; then what needs it. Every phase has a limit and is timed.
 .PHONY: test
 test: venv ## All checks: lint, sanity, unit, artefact, integration, Molecule

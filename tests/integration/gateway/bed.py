@@ -186,6 +186,8 @@ class Dns:
              "--pid-file=", "--local=/#/", "--local-ttl=600", "--listen-address=127.0.0.11", "--bind-interfaces",
              f"--addn-hosts={self.hosts}"],
         )  # fmt: skip
+        # Before it listens, the signal that has it read its file would end it.
+        until("the DNS server listens", lambda: "127.0.0.11:53" in node.run("ss", "-uln"))
 
     def publish(self, name: str, addresses: Sequence[str]) -> None:
         """The name has these addresses from now on, and no other name any."""

@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`make bench-gateway`: the gateway beside others, before the same Ollama servers, in one run.
+
+Writes build/bench/gateway.json and a table; exits 0 only when every goal is met. What it measures depends on the
+machine and on what else runs there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import (
+    MODEL,
+    REPOSITORY,
+    Bed,
+    Dns,
+    Gateway,
+    Ollama,
+    Process,
+    bed,
+    until,
+    write_roles,
+)
+from lab.gpuswarm_lab.engine import install_packages
+from lab.gpuswarm_lab.steps import StepLog
+
+HERE = Path(__file__).parent
+OUTPUT = REPOSITORY / "build" / "bench"
+SERVICE = "tasks.gpuswarm_ollama"
+# Swarm, measured: a vanished worker's tasks leave DNS after this time.
+LEAVES_DNS_S = 6.0
+HEALTH_INTERVAL_S = 5.0
+ADDED_P95_MS = 2.0
+WORST_S = 1.5
+MEMORY_MB = 100.0
+STREAMS = 1000
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One request, as its client saw it."""
+
+    asked: float
+    seconds: float
+    first: bool
+    complete: bool
+    server: str
+
+
+@dataclass
+class Row:
+    """What was measured of one gateway."""
+
+    name: str
+    added_ms: dict[str, float] = field(default_factory=dict)
+    requests_per_second: float = 0.0
+    asked: int = 0
+    failed_before: int = 0
+    failed_after: int = 0
+    worst_s: float = 0.0
+    back_s: list[float] = field(default_factory=list)
+    busiest_share: float = 0.0
+    memory_mb: float = 0.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """A gateway, or a server itself."""
+
+    name: str
+    address: str
+    port: int
+    process: Process | None = None
+
+
+def question(tokens: int, *, stream: bool) -> bytes:
+    """A request for an answer of this many tokens, as bytes of HTTP."""
+    body = json.dumps(
+        {"model": MODEL, "prompt": "hello", "stream": stream, "options": {"num_predict": tokens}}
+    ).encode()
+    head = f"POST /api/generate HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+async def ask(target: Target, request: bytes, limit: float = 60) -> Answer:
+    """Send a request on a connection of its own and read the answer to its end."""
+    began = time.monotonic()
+    first, text, server = False, b"", ""
+    with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+        async with asyncio.timeout(limit):
+            reader, writer = await asyncio.open_connection(target.address, target.port)
+            try:
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+                first = head.startswith(b"HTTP/1.1 200 ")
+                for line in head.decode().splitlines():
+                    name, _, value = line.partition(": ")
+                    if name.lower() == "x-served-by":
+                        server = value.split(", ")[-1].split(" : ")[-1].rpartition(":")[0]
+                text = await reader.read()
+                while part := await reader.read():
+                    text += part
+            finally:
+                writer.close()
+    return Answer(began, time.monotonic() - began, first, first and b'"done":true' in text, server)
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """The median, and what 95 and 99 of 100 do not exceed."""
+    cuts = statistics.quantiles(values, n=100, method="inclusive")
+    return {"p50": cuts[49], "p95": cuts[94], "p99": cuts[98]}
+
+
+async def latency(direct: Target, gateways: Sequence[Target], rounds: int) -> dict[str, dict[str, float]]:
+    """Milliseconds that each gateway adds to a small answer. All take turns, so that the machine's mood meets all."""
+    times: dict[str, list[float]] = {target.name: [] for target in (direct, *gateways)}
+    request = question(1, stream=False)
+    for number in range(rounds + 10):
+        for target in (direct, *gateways):
+            answer = await ask(target, request)
+            if number >= 10 and answer.complete:
+                times[target.name].append(answer.seconds * 1000)
+    base = percentiles(times[direct.name])
+    return {
+        target.name: {name: value - base[name] for name, value in percentiles(times[target.name]).items()}
+        for target in gateways
+    }
+
+
+async def throughput(target: Target, seconds: float) -> float:
+    """Small answers a second to eight clients."""
+    end = time.monotonic() + seconds
+    request = question(1, stream=False)
+
+    async def client() -> int:
+        done = 0
+        while time.monotonic() < end:
+            done += (await ask(target, request)).complete
+        return done
+
+    return sum(await asyncio.gather(*(client() for _ in range(8)))) / seconds
+
+
+class Swarm:
+    """What Swarm does for DNS: a vanished server leaves after a while, one that is back enters when it is healthy."""
+
+    def __init__(self, dns: Sequence[Dns], servers: Sequence[Ollama]) -> None:
+        self.dns = dns
+        self.servers = servers
+        self.publish(servers)
+
+    def publish(self, servers: Sequence[Ollama]) -> None:
+        """Have all gateways' DNS name these."""
+        for dns in self.dns:
+            dns.publish(SERVICE, [server.node.address for server in servers])
+
+    def vanish(self, lost: Ollama, seconds: float) -> float:
+        """Take a server away for some time; returns when it was back."""
+        lost.node.vanish()
+        time.sleep(LEAVES_DNS_S)
+        self.publish([server for server in self.servers if server is not lost])
+        time.sleep(max(0.0, seconds - LEAVES_DNS_S))
+        lost.node.come_back()
+        back = time.monotonic()
+        # The task is new to DNS with its first success, which comes at the end of an interval.
+        time.sleep(HEALTH_INTERVAL_S)
+        lost.wait_until_healthy()
+        self.publish(self.servers)
+        return back
+
+
+async def bad_weather(
+    swarm: Swarm, gateways: Sequence[Target], rows: dict[str, Row], *, times: int, rate: float
+) -> None:
+    """Steady load on every gateway, every other request streamed, while servers vanish and return."""
+    requests = [question(8, stream=False), question(8, stream=True)]
+    answers: dict[str, list[Answer]] = {target.name: [] for target in gateways}
+    over = asyncio.Event()
+
+    async def one(target: Target, request: bytes) -> None:
+        answers[target.name].append(await ask(target, request))
+
+    async def load(target: Target) -> None:
+        tasks, number, began = [], 0, time.monotonic()
+        while not over.is_set():
+            tasks.append(asyncio.create_task(one(target, requests[number % 2])))
+            number += 1
+            await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+        await asyncio.gather(*tasks)
+
+    running = [asyncio.create_task(load(target)) for target in gateways]
+    await asyncio.sleep(3)
+    returns = []
+    for number in range(times):
+        lost = swarm.servers[number % len(swarm.servers)]
+        back = await asyncio.to_thread(swarm.vanish, lost, 9.0)
+        await asyncio.sleep(10)
+        returns.append((lost.node.address, back))
+    over.set()
+    await asyncio.gather(*running)
+    for target in gateways:
+        row, seen = rows[target.name], answers[target.name]
+        row.asked = len(seen)
+        row.failed_before = sum(not answer.first for answer in seen)
+        row.failed_after = sum(answer.first and not answer.complete for answer in seen)
+        row.worst_s = max(answer.seconds for answer in seen)
+        for address, back in returns:
+            later = [a.asked + a.seconds - back for a in seen if a.complete and a.server == address and a.asked > back]
+            row.back_s.append(min(later, default=60.0))
+
+
+async def evenness(target: Target, servers: Sequence[Ollama]) -> float:
+    """Share of all tokens that the busiest of three servers made, of long and short answers at once; 1/3 is even."""
+    waiting = asyncio.Semaphore(6)
+    made: Counter[str] = Counter()
+
+    async def one(number: int) -> None:
+        tokens = 200 if number % 4 == 0 else 8
+        async with waiting:
+            made[(await ask(target, question(tokens, stream=True))).server] += tokens
+
+    await asyncio.gather(*(one(number) for number in range(120)))
+    return max(made[server.node.address] for server in servers) / sum(made.values())
+
+
+async def memory(target: Target, servers: Sequence[Ollama]) -> float:
+    """Megabytes (PSS) of the gateway's processes with a thousand open streams; the servers hold all of them back."""
+    assert target.process
+    request = question(8, stream=True)
+    writers = []
+    with contextlib.ExitStack() as stack:
+        for server in servers:
+            stack.enter_context(server.frozen())
+        for _ in range(STREAMS):
+            _, writer = await asyncio.open_connection(target.address, target.port)
+            writer.write(request)
+            writers.append(writer)
+        await asyncio.sleep(3)
+        measured = pss_mb(target.process)
+        for writer in writers:
+            writer.close()
+    return measured
+
+
+def pss_mb(process: Process) -> float:
+    """Memory of a process and all its descendants, shared pages by their share."""
+    total, todo = 0, [process.started.pid]
+    while todo:
+        pid = todo.pop()
+        with contextlib.suppress(OSError):
+            todo += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1])
+    return total / 1024
+
+
+def goals(rows: dict[str, Row]) -> list[dict[str, Any]]:
+    """What the gateway has to reach, and whether it did."""
+    ours = rows["ours"]
+    wanted: list[tuple[str, float, float]] = [
+        ("a: latency added at p95 (ms)", ours.added_ms["p95"], ADDED_P95_MS),
+        ("b: failed before the first byte", ours.failed_before, 0),
+        ("b: worst latency (s)", ours.worst_s, WORST_S),
+        (f"d: memory at {STREAMS} open streams (MB)", ours.memory_mb, MEMORY_MB),
+    ]
+    for name, row in rows.items():
+        if name != "ours":
+            wanted += [
+                (f"b: failed before the first byte, as good as {name}", ours.failed_before, row.failed_before),
+                (f"b: failed after it, as good as {name}", ours.failed_after, row.failed_after),
+                (f"b: worst latency (s), as good as {name}", ours.worst_s, row.worst_s),
+                (f"b: median until a returned node has traffic (s), as good as {name}",
+                 statistics.median(ours.back_s), statistics.median(row.back_s)),
+            ]  # fmt: skip
+    return [
+        {"name": name, "value": round(value, 3), "limit": round(limit, 3), "met": value <= limit}
+        for name, value, limit in wanted
+    ]
+
+
+def table(rows: dict[str, Row]) -> str:
+    """The rows in Markdown."""
+    head = (
+        "gateway", "added p50 / p95 / p99 (ms)", "requests/s", "asked", "failed before / after first byte", "worst (s)",
+        "back in traffic, median / worst (s)", "busiest server's share", "MB at 1,000 streams",
+    )  # fmt: skip
+    body = [
+        (
+            row.name,
+            " / ".join(f"{value:.2f}" for value in row.added_ms.values()),
+            f"{row.requests_per_second:.0f}",
+            str(row.asked),
+            f"{row.failed_before} / {row.failed_after}",
+            f"{row.worst_s:.2f}",
+            f"{statistics.median(row.back_s):.1f} / {max(row.back_s):.1f}",
+            f"{row.busiest_share:.0%}",
+            f"{row.memory_mb:.0f}",
+        )
+        for row in rows.values()
+    ]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ("---",) * len(head), *body)]
+    return "\n".join(lines)
+
+
+def peers(made: Bed, directory: Path, servers: Sequence[Ollama]) -> Iterator[tuple[Target, Dns | None]]:
+    """The gateways, each in a node of its own."""
+    ours = Gateway(made.node("ours"), directory / "ours" / "gateway", made.roots["nginx"])
+    yield Target("ours", ours.node.address, 8080, ours.process), ours.dns
+
+    node = made.node("original")
+    hosts = made.directory / "original-etc-hosts"
+    hosts.write_text("".join(f"{server.node.address} ollama-{n}\n" for n, server in enumerate(servers, 1)))
+    process = node.start(
+        "nginx", ["nginx", "-c", "/gpuswarm/original.conf", "-g", "daemon off;"], root=made.roots["nginx"],
+        mounts={"/gpuswarm": HERE, "/etc/hosts": hosts},
+    )  # fmt: skip
+    yield Target("original", node.address, 8080, process), None
+
+    node = made.node("haproxy")
+    dns = Dns(node)
+    process = node.start("haproxy", ["haproxy", "-db", "-f", HERE / "haproxy.cfg"])
+    yield Target("haproxy", node.address, 8080, process), dns
+
+
+def answers(target: Target) -> bool:
+    """Whether a target gives a whole answer."""
+    return asyncio.run(ask(target, question(1, stream=False))).complete
+
+
+def measure(options: argparse.Namespace) -> dict[str, Row]:
+    """Set all up, and measure one thing after another."""
+    directory = Path(tempfile.mkdtemp(prefix="gsgw-bench-"))
+    log = StepLog(directory / "packages.log")
+    install_packages(log, {"haproxy": "haproxy"})
+    variables = {"gateway_tls": False, "gateway_served_by_header": True, "ollama_max_queue": 2 * STREAMS}
+    write_roles(directory, {"ours": variables}, with_ollama=True)
+    with bed(directory) as made:
+        servers = [
+            Ollama(made.node(f"gpu-{number}"), directory / "ollama", made.roots["ollama"]) for number in (1, 2, 3)
+        ]
+        for server in servers:
+            server.wait_until_healthy()
+        found = list(peers(made, directory, servers))
+        targets = [target for target, _ in found]
+        swarm = Swarm([dns for _, dns in found if dns], servers)
+        for target in targets:
+            until(f"{target.name} answers", partial(answers, target), 60, 0.5)
+        rows = {target.name: Row(target.name) for target in targets}
+
+        say("a: latency and throughput")
+        direct = Target("direct", servers[0].node.address, 11434)
+        for name, added in asyncio.run(latency(direct, targets, options.rounds)).items():
+            rows[name].added_ms = added
+        for target in targets:
+            rows[target.name].requests_per_second = asyncio.run(throughput(target, 5))
+        say(f"b: servers vanish and return, {options.times} times")
+        asyncio.run(bad_weather(swarm, targets, rows, times=options.times, rate=options.rate))
+        say("c: evenness")
+        for target in targets:
+            rows[target.name].busiest_share = asyncio.run(evenness(target, servers))
+        say("d: memory")
+        for target in targets:
+            # What the one before has left in the servers' queues comes first.
+            until(f"{target.name} answers again", partial(answers, target), 120, 0.5)
+            rows[target.name].memory_mb = asyncio.run(memory(target, servers))
+    return rows
+
+
+def say(text: str) -> None:
+    """Tell what is being done."""
+    sys.stdout.write(f"{text} ...\n")
+    sys.stdout.flush()
+
+
+def machine() -> dict[str, Any]:
+    """What it ran on."""
+    memory_kib = int(Path("/proc/meminfo").read_text().split()[1])
+    return {
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory_kib / 1024**2),
+        "kernel": platform.release(),
+        "load_at_start": os.getloadavg()[0],
+    }
+
+
+def main() -> int:
+    """Measure, write, compare."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=500, help="small answers for the latency of each gateway")
+    parser.add_argument("--times", type=int, default=10, help="how often a server vanishes")
+    parser.add_argument("--rate", type=float, default=20, help="requests a second to each gateway meanwhile")
+    options = parser.parse_args()
+    where = machine()
+    rows = measure(options)
+    reached = goals(rows)
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    result = {
+        "machine": where,
+        "options": vars(options),
+        "rows": [asdict(row) for row in rows.values()],
+        "goals": reached,
+    }
+    (OUTPUT / "gateway.json").write_text(json.dumps(result, indent=2) + "\n")
+    sys.stdout.write(f"{table(rows)}\n\n")
+    for goal in reached:
+        missed = "" if goal["met"] else f"  MISSED by {goal['value'] - goal['limit']:.3f}"
+        sys.stdout.write(f"{goal['name']}: {goal['value']} (limit {goal['limit']}){missed}\n")
+    return 0 if all(goal["met"] for goal in reached) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
