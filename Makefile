@@ -132,7 +132,7 @@ test: venv ## All checks: lint, sanity, unit, artefact, integration, Molecule
 	    $(MAKE) --no-print-directory phase-integration && \
 	    $(MAKE) --no-print-directory phase-molecule
 
-LIMIT_lint := 300
+LIMIT_lint := 600
 LIMIT_sanity := 900
 LIMIT_unit := 120
 LIMIT_install-check := 120
