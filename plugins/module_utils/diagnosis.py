@@ -380,9 +380,9 @@ def _ollama_finding(view: _View, node: Node, limits: Limits) -> Finding:
     if not view.tasks:
         return Finding("ollama_missing", REPORT, "the swarm has no task of the Ollama service: run site.yml")
     here = [task for task in view.tasks if task.node_id == node.id]
-    failed = [
-        task for task in here if task.state in FAILED_TASK_STATES and view.now - task.since <= limits.failure_window
-    ]
+    # What died with the server, and is reported when it comes back, says nothing about the node.
+    window = limits.failure_window if view.age is None else min(limits.failure_window, view.age - limits.boot_grace)
+    failed = [task for task in here if task.state in FAILED_TASK_STATES and view.now - task.since <= window]
     live = [task for task in here if task.desired == "running" and task.state in LIVE_TASK_STATES]
     hanging = [task for task in live if task.since and view.now - task.since > limits.healthy_timeout]
     if hanging:

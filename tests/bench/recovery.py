@@ -27,7 +27,7 @@ from typing import Any
 
 import openstack
 
-from demo.model import NodeSeen, TaskSeen, Timeline, known_before, timeline
+from demo.model import Timeline, known_before, timeline
 from demo.run import JOURNAL, MODEL, WORK, Cluster, environment, preempt, read_cluster, running, ssh_command
 from demo.sources import Asker, CloudWatcher, Log, ManagerWatcher
 
@@ -59,13 +59,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Rotation:
-    """One rotation of all GPU servers under load: what clients lost, and how few servers were healthy at the worst."""
+    """One rotation of all GPU servers under load: what clients lost."""
 
     seconds: float
     requests: int
     failed: int
     cut: int
-    least_healthy: int
 
 
 @dataclass(frozen=True)
@@ -241,22 +240,11 @@ class Bench:
         log = Log()
         manager = ManagerWatcher(log, ssh_command(self.cluster), JOURNAL)
         askers = [Asker(log, number, self.cluster.gateway, MODEL) for number in range(CLIENTS)]
-        stop = threading.Event()
-        healthy: list[int] = []
-
-        def count() -> None:
-            while not stop.wait(1):
-                last = {item.task_id: item for item in log.observations() if isinstance(item, TaskSeen)}
-                nodes = {item.hostname: item.state for item in log.observations() if isinstance(item, NodeSeen)}
-                healthy.append(sum(t.state == "running" and nodes.get(t.hostname) == "ready" for t in last.values()))
-
         with running([CloudWatcher(log), manager, *askers]):
             if not manager.fed.wait(30):
                 sys.exit(f"the manager tells nothing over SSH: {log.troubles().get('manager', 'no output')}")
             time.sleep(3)
             began = time.monotonic()
-            counter = threading.Thread(target=count, daemon=True)
-            counter.start()
             for name in self.cluster.workers:
                 command = [
                     "ansible-playbook",
@@ -268,11 +256,10 @@ class Bench:
                 ]
                 self._quietly(command, check=True)
             seconds = time.monotonic() - began
-            stop.set()
             time.sleep(3)
         answers = log.answers()
         lost, cut = sum(item.failed for item in answers), sum(item.cut for item in answers)
-        self.rotations.append(Rotation(round(seconds, 1), len(answers), lost, cut, min(healthy, default=0)))
+        self.rotations.append(Rotation(round(seconds, 1), len(answers), lost, cut))
         print(f"rotation: {self.rotations[-1]}", flush=True)
         for error in sorted({item.error for item in answers if item.error})[:5]:
             print(f"  an error that a client saw: {error}", flush=True)

@@ -133,6 +133,9 @@ def one(
         ([server()], [node()], [task("failed")] * 2 + [task("starting")], "ollama_starting", "wait"),
         ([server()], [node()], [task("failed")] * 3 + [task("starting")], "ollama_unhealthy", "examine"),
         ([server()], [node()], [task("rejected")] * 3, "ollama_unhealthy", "examine"),
+        # what died with the server is reported when it comes back
+        ([server(age=100)], [node()], [task("failed", 90)] * 3 + [task("starting")], "ollama_starting", "wait"),
+        ([server(age=100)], [node()], [task("failed", 50)] * 3 + [task("starting")], "ollama_unhealthy", "examine"),
         ([server()], [node()], [task("failed", 1000)] * 3 + [task("starting")], "ollama_starting", "wait"),
         ([server()], [node()], [task("failed", node_id="n2")] * 3 + [task("starting")], "ollama_starting", "wait"),
         # too old

@@ -54,8 +54,8 @@ def test_what_never_came_back_meets_no_goal() -> None:
 
 
 def test_a_rotation_loses_nothing_or_misses_its_goal() -> None:
-    assert goals([], [], [Rotation(60, 500, 0, 0, 2)])[0].met
-    assert goals([], [], [Rotation(60, 500, 0, 1, 2)])[0].value == 1
+    assert goals([], [], [Rotation(60, 500, 0, 0)])[0].met
+    assert goals([], [], [Rotation(60, 500, 0, 1)])[0].value == 1
 
 
 def test_table_says_by_how_much_a_goal_is_missed() -> None:
