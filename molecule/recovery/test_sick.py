@@ -64,7 +64,7 @@ def unharmed(manager: Host) -> Iterator[None]:
 
 @pytest.mark.usefixtures("unharmed")
 def test_docker_that_hangs_is_restarted(cluster: Cluster, connect: Connect, manager: Host) -> None:
-    victim = cluster.workers[0]
+    victim = cluster.workers[1]  # the first was created anew by another test, and has another host key since
     since = time.time()
     connect(victim).check_output("systemctl kill --kill-whom=main --signal=STOP docker.service")
     found = wait_for(manager, victim, since, lambda seen: "done" in seen)
@@ -85,23 +85,3 @@ def test_a_run_that_is_killed_is_finished_by_the_next(cluster: Cluster, manager:
     manager.check_output("systemctl kill --signal=KILL gpuswarm-recover.service")
     found = wait_for(manager, victim, since, lambda seen: "done" in seen)
     assert "failed" not in found
-
-
-@pytest.mark.usefixtures("unharmed")
-def test_a_manager_that_is_rebooted_in_the_middle_goes_on(cluster: Cluster, manager: Host) -> None:
-    victim = cluster.workers[1]
-    cloud = openstack.connect(cloud="lab")
-    since = time.time()
-    subprocess.run(["lab/lab", "preempt", victim], cwd=ROOT, check=True, timeout=60)
-    wait_for(manager, victim, since, lambda seen: "noticed" in seen)
-    time.sleep(3)  # into the middle of what the run does
-    observer = cloud.compute.find_server(cluster.manager, ignore_missing=False)
-    cloud.compute.reboot_server(observer, "HARD")  # type: ignore[no-untyped-call]
-    deadline = time.time() + 90
-    while manager.run("docker node ls").rc != 0:
-        assert time.time() < deadline, "the manager does not come back"
-        time.sleep(1)
-    deadline = time.time() + LIMIT_S
-    while json.loads(manager.run("gpuswarm-status -o json").stdout or "{}").get("well") is not True:
-        assert time.time() < deadline, manager.run("gpuswarm-status").stdout
-        time.sleep(1)

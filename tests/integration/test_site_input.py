@@ -212,11 +212,17 @@ def test_check_mode_on_an_empty_cloud_says_what_it_would_do(site: Site) -> None:
     done = site.play("site", "--check", "--diff", fleet_gpu_count=2)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in (f"{site.fleet}-manager", f"{site.fleet}-gpu-1", f"{site.fleet}-gpu-2"):
-        assert f"+  {name}:" in done.stdout, done.stdout
+        assert re.search(rf"^ +{name}:\n-        status: absent\n\+ ", done.stdout, re.MULTILINE), done.stdout
     changed = re.search(r"^localhost +: ok=\d+ +changed=(\d+)", done.stdout, re.MULTILINE)
     assert changed is not None
-    # Key pair, security groups, network and router, and the servers
-    assert int(changed.group(1)) >= 5, done.stdout
+    for thing in (
+        f"key pair {site.fleet}-operator",
+        f"network {site.fleet} with the subnet",
+        f"item={site.fleet}-node",
+    ):
+        assert thing in done.stdout, done.stdout
+    # The servers, key pair and network, and the security groups
+    assert int(changed.group(1)) == 3, done.stdout
     assert site.existing() == {}
 
 
@@ -238,6 +244,12 @@ def test_a_server_that_nobody_can_log_in_to_and_destroy(site: Site, cloud_enviro
     assert f"{manager} ({address['addr']}) could not be logged in" in done.stdout + done.stderr
     rules = site.world.member.network.get("/security-group-rules").json()["security_group_rules"]
     assert "198.51.100.7/32" in [rule["remote_ip_prefix"] for rule in rules]
+
+    # What stands is not told as missing
+    done = site.play(
+        "site", "--check", site_login_timeout=LOGIN_TIMEOUT, fleet_gpu_count=0, fleet_admin_cidrs=["198.51.100.7/32"]
+    )
+    assert re.search(r"^localhost +: ok=\d+ +changed=0 ", done.stdout, re.MULTILINE), done.stdout
 
     before = site.existing()
     assert set(before) >= {"servers", "volumes", "ports", "networks", "routers", "security groups", "key pairs"}
