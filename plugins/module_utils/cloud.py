@@ -295,8 +295,8 @@ class Cloud:
             ) as error:
                 failure = _failure_of(error)
                 status = getattr(error, "http_status", None)
-                delay = next_delay(failure, attempt, repeatable=True, left=self.deadline.left())
-                if delay is None or status == 404:
+                delay = next_delay(failure, attempt, repeatable=True)
+                if delay is None or delay >= self.deadline.left() or status == 404:
                     hint = "check `auth_url` (it ends in /v3), the network and the provider's status page"
                     raise UnreachableError(
                         f"Keystone at {self.auth_url} gives no token after {attempt} attempt(s): "
@@ -364,16 +364,17 @@ class Cloud:
             said.append(text)
             if not transient(failure):
                 raise from_response(doing, method, _shown(url), failure.status or 0, text, request_id)
-            delay = next_delay(failure, attempt, repeatable=may_repeat, left=self.deadline.left())
-            if delay is None:
+            delay = next_delay(failure, attempt, repeatable=may_repeat)
+            late = (delay or 0.0) >= self.deadline.left()
+            if delay is None or late:
                 break
             time.sleep(delay)
         what = f"{doing}: {method} {_shown(url)} failed {len(said)} time(s): {'; '.join(dict.fromkeys(said))}"
         what += f" (request id {request_id})" if request_id else ""
         if not may_repeat and uncertain(failure):
             raise LostAnswerError(what)
-        if self.deadline.left() <= 0:
-            raise TimedOutError(f"{what}; the time-out of {self.deadline.seconds:.0f} s has passed")
+        if late:
+            raise TimedOutError(f"{what}; the time-out of {self.deadline.seconds:.0f} s leaves no time for another")
         raise UnreachableError(what)
 
     def _once(

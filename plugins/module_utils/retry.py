@@ -54,15 +54,14 @@ def backoff(attempt: int, rng: Callable[[], float] = random.random) -> float:
 
 
 def next_delay(
-    failure: Failure, attempt: int, *, repeatable: bool, left: float, rng: Callable[[], float] = random.random
+    failure: Failure, attempt: int, *, repeatable: bool, rng: Callable[[], float] = random.random
 ) -> float | None:
-    """Seconds until the next attempt, None if there shall be none.
+    """Seconds until the next attempt, None if there shall be none. Whether there is that much time, the caller knows.
 
     Args:
         failure: what the attempt came to.
         attempt: which attempt that was, counted from 1.
         repeatable: whether the request does no harm when carried out twice (reads, deletes, sets).
-        left: seconds until the deadline.
         rng: a number in [0, 1).
     """
     if attempt >= ATTEMPTS or not transient(failure) or (uncertain(failure) and not repeatable):
@@ -72,7 +71,7 @@ def next_delay(
         if failure.retry_after > RETRY_AFTER_CAP:
             return None
         delay = max(delay, failure.retry_after)
-    return delay if delay < left else None
+    return delay
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
