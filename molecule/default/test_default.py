@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ansible_collections.gpuswarm.ollama.molecule.conftest import Cluster, Connect, Host
+    from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Connect, Host
 
 Docker = Callable[[str], Any]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import shutil
 import subprocess
@@ -14,39 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from ansible_collections.gpuswarm.ollama.molecule.conftest import Cluster, Connect, Host
+from ansible_collections.gpuswarm.ollama.molecule.operations import LAB, ROOT, playbook
 
-ROOT = Path(__file__).resolve().parents[2]
-LAB = ROOT / "build" / "lab"
-LIMIT_S = 900
+if TYPE_CHECKING:
+    from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Connect, Host
 
 RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
-
-
-def playbook(name: str, *arguments: str, inventory: Path = ROOT / "inventory" / "lab") -> str:
-    """Run one of the product's playbooks; its output, once it succeeded."""
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "GPUSWARM_LAB_DIR": str(LAB),
-        "OS_CLIENT_CONFIG_FILE": str(LAB / "clouds.yaml"),
-        "OS_CLOUD": "lab",
-    }
-    command = ["ansible-playbook", "-i", str(inventory), str(ROOT / "playbooks" / f"{name}.yml"), *arguments]
-    result = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=LIMIT_S, env=environment, stdin=subprocess.DEVNULL
-    )
-    output = result.stdout + result.stderr
-    assert result.returncode == 0, "\n".join([*failures(result.stdout), result.stdout[-3000:]])
-    return output
-
-
-def failures(output: str) -> list[str]:
-    """What Ansible says of the tasks that failed; at -vvv it is far from the end."""
-    return [
-        f"{text[:4000]}\n" for text in re.split(r"^(?=TASK |PLAY )", output, flags=re.MULTILINE) if "\nfatal: " in text
-    ]
 
 
 def changes(output: str) -> dict[str, int]:
@@ -107,6 +80,13 @@ def test_status_shows_every_server(cluster: Cluster) -> None:
     output = playbook("status")
     for name in (cluster.manager, *cluster.workers):
         assert re.search(rf"{name} +ACTIVE .* ready .* healthy", output), output
+
+
+def test_status_for_programs(cluster: Cluster) -> None:
+    output = playbook("status", "-e", "status_output=json")
+    told = json.loads(output[output.index("{") : output.rindex("}") + 1])
+    assert told["well"] is True
+    assert sorted(server["server"] for server in told["servers"]) == sorted((cluster.manager, *cluster.workers))
 
 
 def test_a_server_more_is_one_number_and_nothing_leaks(

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openstack
 
+from ansible_collections.gpuswarm.ollama.molecule.operations import delete_with_disk
+
 if TYPE_CHECKING:
-    from ansible_collections.gpuswarm.ollama.molecule.conftest import Cluster, Host
+    from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Host
 
-ROOT = Path(__file__).resolve().parents[2]
 LIMIT_S = 420
-
-
-def delete_with_disk(name: str) -> None:
-    """As an ordinary member of the project."""
-    cloud = openstack.connect(cloud="lab")
-    server = cloud.compute.find_server(name, ignore_missing=False)
-    volumes = [volume["id"] for volume in cloud.compute.get_server(server.id).attached_volumes]
-    cloud.compute.delete_server(server.id)
-    cloud.compute.wait_for_delete(server, interval=0.5, wait=60)
-    for volume in volumes:
-        cloud.block_storage.delete_volume(volume)
-        cloud.block_storage.wait_for_delete(cloud.block_storage.get_volume(volume), interval=0.5, wait=60)
 
 
 def nodes_of(manager: Host, hostname: str) -> dict[str, str]:

@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import openstack
 import pytest
 
+from ansible_collections.gpuswarm.ollama.molecule.operations import (
+    ROOT,
+    nodes_of,
+    phases,
+    wait_for,
+    wait_until_well,
+)
+
 if TYPE_CHECKING:
-    from ansible_collections.gpuswarm.ollama.molecule.conftest import Cluster, Connect, Host
-
-ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 240
-
-
-def journal(manager: Host, server: str, since: float) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in manager.file("/var/lib/gpuswarm/journal.jsonl").content_string.splitlines()]
-    return [line for line in lines if line["server"] == server and line["epoch"] > since]
-
-
-def phases(manager: Host, server: str, since: float) -> list[str]:
-    return [line["phase"] for line in journal(manager, server, since)]
-
-
-def wait_for(manager: Host, server: str, since: float, done: Callable[[list[str]], bool]) -> list[str]:
-    """Wait until the journal tells enough; all phases since then."""
-    deadline = time.time() + LIMIT_S
-    while not done(found := phases(manager, server, since)):
-        assert time.time() < deadline, (
-            found,
-            manager.check_output("journalctl -u gpuswarm-recover -n 80 --no-pager; gpuswarm-status || true"),
-        )
-        time.sleep(0.3)
-    return found
-
-
-def nodes_of(manager: Host) -> dict[str, str]:
-    text = manager.check_output("docker node ls --format '{{json .}}'")
-    nodes = [json.loads(line) for line in text.splitlines()]
-    return {node["ID"]: node["Hostname"] for node in nodes}
+    from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Connect, Host
 
 
 def servers() -> dict[str, str]:
@@ -55,10 +31,7 @@ def unharmed(manager: Host) -> Iterator[None]:
     """No server and no node is lost, doubled or exchanged by what a test does, and at the end all is well."""
     before = servers(), nodes_of(manager)
     yield
-    deadline = time.time() + 60
-    while (status := json.loads(manager.run("gpuswarm-status -o json").stdout or "{}")).get("well") is not True:
-        assert time.time() < deadline, status
-        time.sleep(1)
+    wait_until_well(manager)
     assert (servers(), nodes_of(manager)) == before
 
 

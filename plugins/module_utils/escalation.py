@@ -33,6 +33,7 @@ _DONE = "done"
 _FAILED = "failed"
 _EXAMINED = "examined"
 _NOTICED = "noticed"
+_RESTORING = "restoring"
 
 PROBE_RUN = "probe"  # who has written, when it was no run
 
@@ -84,6 +85,8 @@ def plan(
 
 
 def _planned(verdict: Verdict, lines: Sequence[Mapping[str, Any]], now: float, policy: Policy) -> Verdict:
+    if verdict.step in (WAIT, EXAMINE) and _being_restored(lines):
+        verdict = replace(verdict, step=RESTORE, reason=f"{verdict.reason}; it is being restored")
     if verdict.step in (EXAMINE, ESCALATE):
         examine = verdict.step == EXAMINE
         verdict = _ladder(verdict, [line for line in lines if line["phase"] in RUNGS], now, policy)
@@ -95,6 +98,12 @@ def _planned(verdict: Verdict, lines: Sequence[Mapping[str, Any]], now: float, p
     else:
         return verdict
     return _paused(verdict, attempts, now, pause(len(attempts), policy.retry_pause, policy.longest_retry_pause))
+
+
+def _being_restored(lines: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the cloud was asked to bring it back, and no run has said since what came of it."""
+    ends = [line["phase"] for line in lines if line["phase"] in (_RESTORING, _DONE, _FAILED)]
+    return bool(ends) and ends[-1] == _RESTORING
 
 
 def _since_done(lines: Iterable[Mapping[str, Any]], phase: str) -> list[Mapping[str, Any]]:

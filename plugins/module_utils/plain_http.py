@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, gpuswarm contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One GET request with a time limit for the whole of it, without ``http.client``.
+"""One HTTP request with a time limit for the whole of it, without ``http.client``.
 
 The probe runs every few seconds, and importing ``http.client`` (with ``email``) costs it a third of its CPU time.
 HTTP/1.0 (RFC 1945) is enough: the answer ends where the connection ends, and no server may send it in chunks.
@@ -26,6 +26,18 @@ def get(url: str, headers: Mapping[str, str], timeout: float, cafile: str = "") 
     :param cafile: certificates of authorities for ``https``; empty: the system's.
     :raises NoAnswerError: it does not answer, or not in time, or not in HTTP.
     """
+    return _request("GET", url, headers, b"", timeout, cafile)
+
+
+def post(url: str, headers: Mapping[str, str], body: bytes, timeout: float, cafile: str = "") -> tuple[int, bytes]:
+    """The same for a POST of JSON; without an answer it may have been carried out or not."""
+    headers = {**headers, "Content-Type": "application/json", "Content-Length": str(len(body))}
+    return _request("POST", url, headers, body, timeout, cafile)
+
+
+def _request(
+    method: str, url: str, headers: Mapping[str, str], body: bytes, timeout: float, cafile: str
+) -> tuple[int, bytes]:
     deadline = time.monotonic() + timeout
     try:
         scheme, rest = url.split("://", 1)
@@ -33,12 +45,12 @@ def get(url: str, headers: Mapping[str, str], timeout: float, cafile: str = "") 
         host, port = _authority(authority, 443 if scheme == "https" else 80)
         with socket.create_connection((host, port), timeout=timeout) as plain:
             if scheme != "https":
-                return _exchange(plain, authority, slash + path or "/", headers, deadline)
+                return _exchange(plain, f"{method} {slash + path or '/'}", authority, headers, body, deadline)
             import ssl  # noqa: PLC0415  (ten milliseconds of CPU time: only when it is needed)
 
             context = ssl.create_default_context(cafile=cafile or None)
             with context.wrap_socket(plain, server_hostname=host) as secure:
-                return _exchange(secure, authority, slash + path or "/", headers, deadline)
+                return _exchange(secure, f"{method} {slash + path or '/'}", authority, headers, body, deadline)
     except (OSError, ValueError) as error:
         raise NoAnswerError(str(error) or type(error).__name__) from error
 
@@ -56,7 +68,7 @@ def get_unix(path: str, target: str, timeout: float) -> tuple[int, bytes]:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(timeout)
             connection.connect(path)
-            return _exchange(connection, "localhost", target, {}, deadline)
+            return _exchange(connection, f"GET {target}", "localhost", {}, b"", deadline)
     except (OSError, ValueError) as error:
         raise NoAnswerError(str(error) or type(error).__name__) from error
 
@@ -70,11 +82,11 @@ def _authority(text: str, port: int) -> tuple[str, int]:
 
 
 def _exchange(
-    connection: socket.socket, host: str, target: str, headers: Mapping[str, str], deadline: float
+    connection: socket.socket, what: str, host: str, headers: Mapping[str, str], content: bytes, deadline: float
 ) -> tuple[int, bytes]:
-    lines = [f"GET {target} HTTP/1.0", f"Host: {host}", "Accept: application/json", "Connection: close"]
+    lines = [f"{what} HTTP/1.0", f"Host: {host}", "Accept: application/json", "Connection: close"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1"))
+    connection.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + content)
     parts: list[bytes] = []
     size = 0
     while True:

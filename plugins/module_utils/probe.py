@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import docker_api, escalation, journal, metrics, plain_http, recovery
-from .diagnosis import EXAMINE, Seen, Verdict
-from .servers import Server, ours
+from . import docker_api, escalation, journal, metrics, plain_http, recovery, run_lock
+from .diagnosis import EXAMINE, RESTORE, Seen, Verdict
+from .servers import SHELVED_STATUSES, Server, ours
 from .swarm import Node, Task, nodes_from_api, tasks_from_api
 from .tokens import COMPUTE_MICROVERSION, TokenCache, endpoint
 
 TIMEOUT = 5.0  # seconds for each question
-UNENDED = 30.0  # seconds without a line after which no run is at work on a server any more
+HEAD_START = 10.0  # seconds for the requests that are sent before a run is there
 TOKEN_WINDOW = 1800.0  # seconds in which runs for a token are counted
 
 # What systemd's ExecCondition makes of the exit status (systemd.service(5)): 0 goes on, 1 to 254 skips quietly.
@@ -74,15 +74,23 @@ def read_token(directory: str | None, now: datetime) -> tuple[str, list[dict[str
     raise NoTokenError("there is no token of the cloud in the cache")
 
 
+def compute(config: Mapping[str, Any], now: datetime) -> tuple[str, dict[str, str]]:
+    """Nova's address, and the headers of a request to it.
+
+    :raises NoTokenError: see ``read_token``.
+    """
+    token, catalog = read_token(config.get("token_cache"), now)
+    url = endpoint(catalog, "compute", config.get("interface") or "public", config.get("region") or None)
+    return url, {"X-Auth-Token": token, "OpenStack-API-Version": f"compute {COMPUTE_MICROVERSION}"}
+
+
 def list_servers(config: Mapping[str, Any], now: datetime) -> list[dict[str, Any]]:
     """The fleet's servers, as modules return them.
 
     :raises NoTokenError: see ``read_token``; also when the cloud refuses the token.
     :raises SilentError: the cloud did not answer, or makes no sense.
     """
-    token, catalog = read_token(config.get("token_cache"), now)
-    url = endpoint(catalog, "compute", config.get("interface") or "public", config.get("region") or None)
-    headers = {"X-Auth-Token": token, "OpenStack-API-Version": f"compute {COMPUTE_MICROVERSION}"}
+    url, headers = compute(config, now)
     try:
         status, body = plain_http.get(url + "/servers/detail", headers, TIMEOUT, str(config.get("cacert") or ""))
     except plain_http.NoAnswerError as error:
@@ -128,7 +136,7 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
     """Look, decide, write the metrics: systemd's exit status, and what is to be said.
 
     :param config: as for ``look``, with ``specs``, ``journal`` and ``metrics`` (paths), ``maintenance`` (whether the
-        loop is switched off) and ``maintenance_file`` (whose existence switches it off).
+        loop is switched off), ``maintenance_file`` (whose existence switches it off) and ``lock`` (path).
     """
     began, now = time.monotonic(), time.time()
     sight = look(config, now)
@@ -139,6 +147,8 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
     told = [*sight.told, *_save_metrics(config, verdicts, lines, sight, began, off=bool(off))]
     if off:
         return NOTHING_TO_DO, [*told, f"maintenance: nothing is done ({off})"]
+    if holder := run_lock.held_by(str(config.get("lock") or run_lock.PATH), now):
+        return NOTHING_TO_DO, [*told, f"nothing is done: {holder}"]
     if not sight.token:
         if _tried_lately(lines, now, settings.ladder):
             return NOTHING_TO_DO, [*told, "nothing is done: a run has just tried to get one"]
@@ -151,7 +161,43 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
         return NOTHING_TO_DO, [*told, "nothing is done on partial knowledge"]
     told += _append(config, _closed(verdicts, lines, now))
     reasons = recovery.worth_a_run(verdicts)
-    return (GO_ON if reasons else NOTHING_TO_DO), told + _note(config, verdicts) + reasons
+    told += _note(config, verdicts)
+    told += _head_start(config, verdicts, sight.servers, lines)
+    return (GO_ON if reasons else NOTHING_TO_DO), told + reasons
+
+
+def _head_start(
+    config: Mapping[str, Any],
+    verdicts: Sequence[Verdict],
+    servers: Sequence[Mapping[str, Any]],
+    lines: Sequence[Mapping[str, Any]],
+) -> list[str]:
+    """Asks the cloud at once to unshelve what is lost, so that it boots while Ansible starts; what came of it.
+
+    Only the plain case. Whatever else is needed, and whatever comes of this, is the run's business, which finds the
+    server as it is then. After a restore that failed nothing is sent: there may be a better way than this one.
+    """
+    lost = {verdict.server for verdict in verdicts if verdict.step == RESTORE}
+    until = time.monotonic() + HEAD_START
+    told = []
+    for server in servers:
+        name = str(server["name"])
+        if name not in lost or server["status"] not in SHELVED_STATUSES or server.get("task_state"):
+            continue
+        last = journal.last_recovery(lines, name)
+        if (last and last.result == "failed") or time.monotonic() > until:
+            continue
+        told += _append(config, [_line("restoring", name, time.time())])
+        try:
+            url, headers = compute(config, datetime.fromtimestamp(time.time(), UTC))
+            url += f"/servers/{server['id']}/action"
+            cafile = str(config.get("cacert") or "")
+            status, body = plain_http.post(url, headers, b'{"unshelve": null}', TIMEOUT, cafile)
+            said = f"HTTP {status}" if status == 202 else f"HTTP {status} {body[:200].decode(errors='replace')}"
+        except (NoTokenError, plain_http.NoAnswerError) as error:
+            said = str(error)
+        told.append(f"{name}: asked the cloud to unshelve it: {said}")
+    return told
 
 
 def _note(config: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
@@ -164,12 +210,14 @@ def _note(config: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _closed(verdicts: Sequence[Verdict], lines: Sequence[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
-    """The end of recoveries that nobody has written down: the run was killed, and the server came back without it."""
-    latest = {str(line["server"]): float(line["epoch"]) for line in lines}
+    """The end of recoveries that nobody has written down: the run was killed, and the server came back without it.
+
+    No run is at work now: it would hold the lock.
+    """
     ended = []
     for verdict in verdicts:
         last = journal.last_recovery(lines, verdict.server) if verdict.well else None
-        if last and last.result == "running" and now - latest[verdict.server] > UNENDED:
+        if last and last.result == "running":
             ended.append(_line("done", verdict.server, now))
     return ended
 

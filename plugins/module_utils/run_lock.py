@@ -1,6 +1,6 @@
 # Copyright: (c) 2026, gpuswarm contributors
 # SPDX-License-Identifier: Apache-2.0
-"""One run at a time: who may work on the fleet now. Pure decisions; the module ``run_lock`` does the I/O.
+"""One run at a time: who may work on the fleet now. The module ``run_lock`` takes and gives the lock.
 
 A run on the manager itself is known by its process, so a killed run leaves nothing that blocks the next. A run from
 elsewhere has no process on the manager; it holds the lock for a limited time and renews it as it goes on.
@@ -11,6 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PATH = "/run/gpuswarm/lock.json"
 
 # Is the process with this id and start time (clock ticks since boot) still there?
 IsAlive = Callable[[int, int], bool]
@@ -59,3 +62,34 @@ def describe(holder: Holder, now: float) -> str:
     """Who holds the lock, in words."""
     where = f"process {holder.pid}" if holder.pid else f"a run from elsewhere, for {holder.expires - now:.0f} s at most"
     return f"{holder.what} has been at work for {max(0.0, now - holder.since):.0f} s ({where})"
+
+
+def process(pid: int) -> tuple[int, int]:
+    """Parent and start time of a process, see proc(5), /proc/PID/stat, fields 4 and 22.
+
+    :raises OSError: there is none.
+    """
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return int(fields[1]), int(fields[19])
+
+
+def is_alive(pid: int, started: int) -> bool:
+    """Is the process with this id and start time still there?"""
+    try:
+        return process(pid)[1] == started
+    except OSError:
+        return False
+
+
+def boot_id() -> str:
+    """Identifies the time since this machine was started."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def held_by(path: str, now: float) -> str:
+    """Who holds a lock now, in words; empty when it is free. Takes nothing."""
+    try:
+        holder = load(Path(path).read_text(encoding="utf-8"))
+    except OSError:
+        return ""
+    return describe(holder, now) if holder and is_held(holder, "", boot_id(), now, is_alive) else ""

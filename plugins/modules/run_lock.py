@@ -92,19 +92,6 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.gpuswarm.ollama.plugins.module_utils import run_lock
 
 
-def _stat(pid: int) -> tuple[int, int]:
-    """Parent and start time of a process, see proc(5), /proc/PID/stat, fields 4 and 22."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-    return int(fields[1]), int(fields[19])
-
-
-def _is_alive(pid: int, started: int) -> bool:
-    try:
-        return _stat(pid)[1] == started
-    except OSError:
-        return False
-
-
 def _playbook_process() -> tuple[int, int]:
     """The outermost ancestor that is an Ansible command: it lives as long as the run."""
     pid = os.getpid()
@@ -114,15 +101,11 @@ def _playbook_process() -> tuple[int, int]:
             words = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
             if any(Path(word).name.startswith("ansible") for word in words[:3]):
                 found = pid
-            pid = _stat(pid)[0]
+            pid = run_lock.process(pid)[0]
         except OSError:
             break
     found = found or os.getppid()
-    return found, _stat(found)[1]
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return found, run_lock.process(found)[1]
 
 
 def _holder(params: dict[str, object], now: float, boot_id: str) -> run_lock.Holder:
@@ -147,7 +130,7 @@ def _attempt(params: dict[str, object], check_mode: bool, boot_id: str) -> tuple
         fcntl.flock(stream, fcntl.LOCK_EX)
         current = run_lock.load(stream.read())
         now = time.time()
-        if current and run_lock.is_held(current, str(params["run"]), boot_id, now, _is_alive):
+        if current and run_lock.is_held(current, str(params["run"]), boot_id, now, run_lock.is_alive):
             return True, run_lock.describe(current, now)
         if not check_mode and (params["state"] == "acquired" or current is not None):
             stream.seek(0)
@@ -173,7 +156,7 @@ def main() -> None:
     )
     deadline = time.monotonic() + module.params["wait"]
     try:
-        boot_id = _boot_id()
+        boot_id = run_lock.boot_id()
         while True:
             held, holder = _attempt(module.params, module.check_mode, boot_id)
             if not held or module.params["state"] == "released" or time.monotonic() >= deadline:

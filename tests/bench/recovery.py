@@ -19,7 +19,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -173,8 +174,9 @@ class Bench:
         self.probe_cpu = [float(line) for line in text.split()]
         self.save()
 
-    def measure(self, case: str, run: int, victims: Sequence[str], take: Callable[[str], float]) -> None:
-        """One run: take the victims away at once, and watch until all of them answer again."""
+    @contextmanager
+    def watching(self) -> Iterator[Log]:
+        """A cluster that is well, clients that keep asking it, and everything that can be seen of it."""
         self.settle()
         log = Log()
         manager = ManagerWatcher(log, ssh_command(self.cluster), JOURNAL)
@@ -183,6 +185,12 @@ class Bench:
             if not manager.fed.wait(30):
                 sys.exit(f"the manager tells nothing over SSH: {log.troubles().get('manager', 'no output')}")
             time.sleep(3)
+            yield log
+            time.sleep(3)  # so that "dropped" is certain
+
+    def measure(self, case: str, run: int, victims: Sequence[str], take: Callable[[str], float]) -> None:
+        """One run: take the victims away at once, and watch until all of them answer again."""
+        with self.watching() as log:
             asked = time.time()
             before = {victim: known_before(log.observations(), victim) for victim in victims}
             taken: dict[str, float] = {}
@@ -202,8 +210,7 @@ class Bench:
                 if all(item.answers for item in times.values()) or time.time() - asked > LIMIT_S:
                     break
                 time.sleep(0.5)
-            time.sleep(3)  # so that "dropped" is certain
-            seen, answers = log.observations(), log.answers()
+        seen, answers = log.observations(), log.answers()
         for victim in victims:
             item = timeline(taken.get(victim, asked), victim, before[victim], seen, answers)
             steps = {step: item.after(step) for step in STEPS}
@@ -236,27 +243,11 @@ class Bench:
 
     def rotate(self) -> None:
         """Give every GPU server a new life, one after the other, while clients keep asking."""
-        self.settle()
-        log = Log()
-        manager = ManagerWatcher(log, ssh_command(self.cluster), JOURNAL)
-        askers = [Asker(log, number, self.cluster.gateway, MODEL) for number in range(CLIENTS)]
-        with running([CloudWatcher(log), manager, *askers]):
-            if not manager.fed.wait(30):
-                sys.exit(f"the manager tells nothing over SSH: {log.troubles().get('manager', 'no output')}")
-            time.sleep(3)
+        with self.watching() as log:
             began = time.monotonic()
             for name in self.cluster.workers:
-                command = [
-                    "ansible-playbook",
-                    "-i",
-                    "inventory/lab",
-                    "playbooks/rotate.yml",
-                    "-e",
-                    f"rotate_server={name}",
-                ]
-                self._quietly(command, check=True)
+                self._playbook("rotate", "-e", f"rotate_server={name}", check=True)
             seconds = time.monotonic() - began
-            time.sleep(3)
         answers = log.answers()
         lost, cut = sum(item.failed for item in answers), sum(item.cut for item in answers)
         self.rotations.append(Rotation(round(seconds, 1), len(answers), lost, cut))
@@ -287,7 +278,10 @@ class Bench:
                 action = ["-m", "openstack.cloud.server_action", "-a", f"server={name} action=unshelve timeout=300"]
                 self._quietly(["ansible", "localhost", *action])
             if shelved:
-                self._quietly(["ansible-playbook", "-i", "inventory/lab", "playbooks/site.yml"])
+                self._playbook("site")
+
+    def _playbook(self, name: str, *arguments: str, check: bool = False) -> None:
+        self._quietly(["ansible-playbook", "-i", "inventory/lab", f"playbooks/{name}.yml", *arguments], check=check)
 
     def _quietly(self, command: Sequence[str], *, check: bool = False) -> None:
         with (RESULT.parent / "ansible.log").open("ab") as log:

@@ -100,6 +100,25 @@ def test_runs_that_die_have_pauses_between_them_too() -> None:
     assert plan([verdict(RESTORE)], told, NOW, POLICY)[0].not_before == NOW - 11 + 20
 
 
+@pytest.mark.parametrize(
+    ("step", "history", "result"),
+    [
+        (WAIT, [], WAIT),
+        (WAIT, [("restoring", 9)], RESTORE),
+        (EXAMINE, [("restoring", 60), ("noticed", 55)], RESTORE),
+        (WAIT, [("restoring", 60), ("done", 9)], WAIT),
+        (EXAMINE, [("restoring", 60), ("failed", 9)], EXAMINE),
+        ("none", [("restoring", 9)], "none"),
+        (REPORT, [("restoring", 9)], REPORT),
+    ],
+)
+def test_what_the_cloud_was_asked_to_bring_back_is_followed_up(
+    step: str, history: list[tuple[str, float]], result: str
+) -> None:
+    (found,) = plan([verdict(step)], lines(*history), NOW, POLICY)
+    assert found.step == result
+
+
 def test_an_attempt_on_the_ladder_is_given_time_before_the_next_look() -> None:
     assert plan([verdict(EXAMINE)], lines((REBOOT, 100)), NOW, POLICY)[0].step == WAIT
     assert plan([verdict(EXAMINE)], lines((REBOOT, 130)), NOW, POLICY)[0].step == EXAMINE

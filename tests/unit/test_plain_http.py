@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils import plain_http
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.plain_http import NoAnswerError, get, get_unix
+from ansible_collections.gpuswarm.ollama.plugins.module_utils.plain_http import NoAnswerError, get, get_unix, post
 
 
 @contextmanager
@@ -54,6 +54,15 @@ def test_an_answer_in_pieces() -> None:
     assert head[0] == "GET /a/b?c=d HTTP/1.0"
     assert "X-Auth-Token: t" in head
     assert f"Host: {url.removeprefix('http://')}" in head
+
+
+def test_a_post_carries_its_body() -> None:
+    with answering(b"HTTP/1.0 202 Accepted\r\n\r\n") as (url, asked):
+        assert post(f"{url}/a", {"X-Auth-Token": "t"}, b'{"b": null}', 5) == (202, b"")
+    head, _, body = asked[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /a HTTP/1.0\r\n")
+    assert b"Content-Length: 11" in head
+    assert body == b'{"b": null}'
 
 
 def test_no_path_and_no_length() -> None:

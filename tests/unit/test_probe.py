@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import journal, probe
+from ansible_collections.gpuswarm.ollama.plugins.module_utils import journal, probe, run_lock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -63,11 +63,18 @@ def test_no_token_that_can_be_used(tmp_path: Path, case: str) -> None:
 class Handler(BaseHTTPRequestHandler):
     status = 200
     body = b"{}"
+    posted: list[tuple[str, bytes]]
+    accepts = 202
 
     def do_GET(self) -> None:
         self.send_response(self.status if self.headers["X-Auth-Token"] == "secret-a" else 401)
         self.end_headers()
         self.wfile.write(self.body)
+
+    def do_POST(self) -> None:
+        self.posted.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(self.accepts if self.headers["X-Auth-Token"] == "secret-a" else 401)
+        self.end_headers()
 
     def log_message(self, *_: Any) -> None:
         """Be quiet."""
@@ -173,6 +180,7 @@ def fleet(config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     }
     answers = {"/nodes": nodes, "/tasks": [task], "/services": [{"ID": "s", "Spec": {"Name": "gpuswarm_ollama"}}]}
     monkeypatch.setattr(Docker, "answers", answers, raising=False)
+    monkeypatch.setattr(Handler, "posted", [], raising=False)
     # The clock of the token's fixture stands still.
     monkeypatch.setattr(time, "time", NOW.timestamp)
     server = UnixServer(str(tmp_path / "docker.sock"), Docker)  # type: ignore[arg-type]
@@ -186,6 +194,7 @@ def fleet(config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "journal": str(tmp_path / "journal.jsonl"),
         "metrics": str(tmp_path / "gpuswarm.prom"),
         "maintenance_file": str(tmp_path / "maintenance"),
+        "lock": str(tmp_path / "lock.json"),
     }
     server.shutdown()
     server.server_close()
@@ -214,22 +223,75 @@ def test_all_is_well(fleet: dict[str, Any]) -> None:
 
 def test_a_lost_server_starts_the_recovery(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     lose(monkeypatch)
-    status, (reason,) = probe.run(fleet)
+    status, (asked, reason) = probe.run(fleet)
     assert status == probe.GO_ON
+    assert asked == "demo-gpu-1: asked the cloud to unshelve it: HTTP 202"
     assert reason.startswith("demo-gpu-1: lost, SHELVED")
     assert metric(fleet, "gpuswarm_servers", status="SHELVED", verdict="lost") == 1
-    (line,) = journal.parse(Path(fleet["journal"]).read_text(encoding="utf-8"))
-    assert (line["phase"], line["server"], line["verdict"]) == ("noticed", "demo-gpu-1", "lost")
+    noticed, restoring = journal.parse(Path(fleet["journal"]).read_text(encoding="utf-8"))
+    assert (noticed["phase"], noticed["server"], noticed["verdict"]) == ("noticed", "demo-gpu-1", "lost")
+    assert restoring["phase"] == "restoring"
+    assert Handler.posted == [("/v2.1/servers/demo-gpu-1/action", b'{"unshelve": null}')]
 
 
-@pytest.mark.parametrize(("ago", "ended"), [(29, False), (31, True)])
-def test_a_recovery_whose_run_was_killed_is_ended(fleet: dict[str, Any], ago: float, ended: bool) -> None:
-    line = {"server": "demo-gpu-1", "phase": "noticed", "epoch": NOW.timestamp() - ago}
+def test_a_head_start_that_is_refused_is_said_and_leaves_the_rest_to_the_run(
+    fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lose(monkeypatch)
+    monkeypatch.setattr(Handler, "accepts", 409)
+    status, (asked, _) = probe.run(fleet)
+    assert status == probe.GO_ON
+    assert "HTTP 409" in asked
+
+
+@pytest.mark.parametrize("case", ["after a failure", "never shelved", "already asked", "something else to do"])
+def test_no_head_start(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    lose(monkeypatch)
+    before, after = {
+        "after a failure": (b"", b""),
+        "never shelved": (b'"SHELVED"', b'"ERROR"'),
+        "already asked": (b'"SHELVED"', b'"SHELVED", "OS-EXT-STS:task_state": "unshelving"'),
+        "something else to do": (b'"SHELVED"', b'"ACTIVE"'),
+    }[case]
+    monkeypatch.setattr(Handler, "body", Handler.body.replace(before, after))
+    if case == "after a failure":
+        ended = [
+            {"server": "demo-gpu-1", "phase": phase, "epoch": NOW.timestamp() - 60} for phase in ("noticed", "failed")
+        ]
+        Path(fleet["journal"]).write_text("".join(json.dumps(line) + "\n" for line in ended), encoding="utf-8")
+    probe.run(fleet)
+    assert Handler.posted == []
+
+
+def test_what_the_cloud_was_asked_for_is_followed_up(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    lose(monkeypatch)
+    probe.run(fleet)
+    monkeypatch.setattr(
+        Handler, "body", Handler.body.replace(b'"SHELVED"', b'"SHELVED", "OS-EXT-STS:task_state": "spawning"')
+    )
+    status, told = probe.run(fleet)
+    assert status == probe.GO_ON
+    assert "it is being restored -> restore" in told[-1]
+    assert len(Handler.posted) == 1
+
+
+def test_nothing_is_done_while_another_run_is_at_work(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    lose(monkeypatch)
+    holder = run_lock.Holder(run="one", what="rotate.yml", since=NOW.timestamp() - 5, expires=NOW.timestamp() + 60)
+    Path(fleet["lock"]).write_text(holder.dump(), encoding="utf-8")
+    status, (told,) = probe.run(fleet)
+    assert status == probe.NOTHING_TO_DO
+    assert "rotate.yml has been at work for 5 s" in told
+    assert Handler.posted == []
+
+
+def test_a_recovery_whose_run_was_killed_is_ended(fleet: dict[str, Any]) -> None:
+    line = {"server": "demo-gpu-1", "phase": "noticed", "epoch": NOW.timestamp() - 5}
     Path(fleet["journal"]).write_text(json.dumps(line) + "\n", encoding="utf-8")
     for _ in range(2):  # once is enough
         assert probe.run(fleet) == (probe.NOTHING_TO_DO, [])
     phases = [entry["phase"] for entry in journal.parse(Path(fleet["journal"]).read_text(encoding="utf-8"))]
-    assert phases == (["noticed", "done"] if ended else ["noticed"])
+    assert phases == ["noticed", "done"]
 
 
 def test_not_again_at_once_after_a_failure(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,219 @@
+"""What the scenarios' tests do to the cluster, and how they follow what becomes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import openstack
+import testinfra
+
+from demo.sources import Asker, Log
+
+Host = Any  # testinfra's modules are attributes made at run time
+Connect = Callable[[str], Host]
+
+ROOT = Path(__file__).resolve().parents[1]
+LAB = ROOT / "build" / "lab"
+PLAYBOOK_LIMIT_S = 900
+CLIENTS = 2
+
+# Changes the manager's copy of the loop's settings: the variables of its playbooks, and what its probe reads.
+SETTINGS = """
+import json, shutil, sys, yaml
+variables, probe = json.loads(sys.argv[1])
+folder = "/etc/gpuswarm/"
+for name, load, dump, changes in (
+    ("manager/group_vars/all.yml", yaml.safe_load, yaml.safe_dump, variables),
+    ("probe.json", json.load, json.dumps, probe),
+):
+    shutil.copy2(folder + name, folder + name + ".before")
+    with open(folder + name) as file:
+        data = load(file)
+    target = data["settings"] if name == "probe.json" else data
+    for key, value in changes.items():
+        target[key] = {**target[key], **value} if name == "probe.json" and isinstance(value, dict) else value
+    with open(folder + name, "w") as file:
+        file.write(dump(data))
+"""
+RESTORED = "cd /etc/gpuswarm && for file in probe.json manager/group_vars/all.yml; do mv $file.before $file; done"
+
+
+def environment() -> dict[str, str]:
+    """Of a command that works on the lab's cloud."""
+    return {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "GPUSWARM_LAB_DIR": str(LAB),
+        "OS_CLIENT_CONFIG_FILE": str(LAB / "clouds.yaml"),
+        "OS_CLOUD": "lab",
+    }
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster as the product's own inventory lists it."""
+
+    manager: str
+    workers: tuple[str, ...]
+    variables: dict[str, dict[str, Any]]
+
+    def server(self, name: str) -> dict[str, Any]:
+        """What the cloud says of a server."""
+        server: dict[str, Any] = self.variables[name]["selectel"]
+        return server
+
+    def address(self, name: str) -> str:
+        """Where a server is logged in to."""
+        return str(self.variables[name]["ansible_host"])
+
+    @property
+    def gateway(self) -> str:
+        """Address that clients use."""
+        return f"http://{self.address(self.manager)}"
+
+    def connect(self, name: str) -> Host:
+        """Log in to a server, as testinfra does."""
+        options = {
+            "HostKeyAlias": self.server(name)["id"],
+            "UserKnownHostsFile": LAB / "known_hosts",
+            "StrictHostKeyChecking": "accept-new",
+            "IdentitiesOnly": "yes",
+            "BatchMode": "yes",
+            "LogLevel": "ERROR",
+        }
+        return testinfra.get_host(
+            f"ssh://root@{self.address(name)}",
+            ssh_identity_file=str(LAB / "id_ed25519"),
+            ssh_extra_args=" ".join(f"-o {key}={value}" for key, value in options.items()),
+        )
+
+
+def read_cluster() -> Cluster:
+    """Ask the inventory."""
+    command = ["ansible-inventory", "-i", str(ROOT / "inventory" / "lab"), "--list"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment())
+    assert result.returncode == 0, result.stderr
+    # What the cloud told is marked as not to be templated: {"__ansible_unsafe": value}.
+    inventory = json.loads(result.stdout, object_hook=lambda item: item.get("__ansible_unsafe", item))
+    (manager,) = inventory["manager"]["hosts"]
+    return Cluster(manager, tuple(sorted(inventory["gpu_workers"]["hosts"])), inventory["_meta"]["hostvars"])
+
+
+def delete_with_disk(name: str) -> None:
+    """As an ordinary member of the project."""
+    cloud = openstack.connect(cloud="lab")
+    server = cloud.compute.find_server(name, ignore_missing=False)
+    volumes = [volume["id"] for volume in cloud.compute.get_server(server.id).attached_volumes]
+    cloud.compute.delete_server(server.id)
+    cloud.compute.wait_for_delete(server, interval=0.5, wait=60)
+    for volume in volumes:
+        cloud.block_storage.delete_volume(volume)
+        cloud.block_storage.wait_for_delete(cloud.block_storage.get_volume(volume), interval=0.5, wait=60)
+
+
+def playbook(name: str, *arguments: str, inventory: Path = ROOT / "inventory" / "lab") -> str:
+    """Run one of the product's playbooks; its output, once it succeeded."""
+    command = ["ansible-playbook", "-i", str(inventory), str(ROOT / "playbooks" / f"{name}.yml"), *arguments]
+    result = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PLAYBOOK_LIMIT_S,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+    )
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, "\n".join([*failures(result.stdout), output[-3000:]])
+    return output
+
+
+def failures(output: str) -> list[str]:
+    """What Ansible says of the tasks that failed; at -vvv it is far from the end."""
+    return [
+        f"{text[:4000]}\n" for text in re.split(r"^(?=TASK |PLAY )", output, flags=re.MULTILINE) if "\nfatal: " in text
+    ]
+
+
+def journal(manager: Host, server: str, since: float) -> list[dict[str, Any]]:
+    """What the recovery journal says of a server since then."""
+    lines = [json.loads(line) for line in manager.file("/var/lib/gpuswarm/journal.jsonl").content_string.splitlines()]
+    return [line for line in lines if line["server"] == server and line["epoch"] > since]
+
+
+def phases(manager: Host, server: str, since: float) -> list[str]:
+    """The phases of that."""
+    return [line["phase"] for line in journal(manager, server, since)]
+
+
+def wait_for(
+    manager: Host, server: str, since: float, done: Callable[[list[str]], bool], limit_s: float = 240
+) -> list[str]:
+    """Wait until the journal tells enough; all phases since then."""
+    deadline = time.time() + limit_s
+    found: list[str] = []
+    while True:
+        with suppress(RuntimeError):  # testinfra's, while the manager cannot be logged in to
+            found = phases(manager, server, since)
+        if done(found):
+            return found
+        assert time.time() < deadline, (
+            found,
+            manager.check_output("journalctl -u gpuswarm-recover -n 80 --no-pager; gpuswarm-status || true"),
+        )
+        time.sleep(0.3)
+
+
+def nodes_of(manager: Host) -> dict[str, str]:
+    """Host names of the swarm's nodes, by their ids."""
+    text = manager.check_output("docker node ls --format '{{json .}}'")
+    nodes = [json.loads(line) for line in text.splitlines()]
+    return {node["ID"]: node["Hostname"] for node in nodes}
+
+
+def wait_until_well(manager: Host, limit_s: float = 120) -> dict[str, Any]:
+    """Wait until every server is as it is wanted; what `gpuswarm-status` says then."""
+    deadline = time.time() + limit_s
+    while (status := json.loads(manager.run("gpuswarm-status -o json").stdout or "{}")).get("well") is not True:
+        assert time.time() < deadline, status
+        time.sleep(1)
+    return dict(status)
+
+
+@contextmanager
+def settings(manager: Host, variables: dict[str, Any], probe: dict[str, Any]) -> Iterator[None]:
+    """Let the loop on the manager go by other settings for a while.
+
+    :param variables: variables of the role ``recovery``; ``probe``: the same as the probe's file calls them.
+    """
+    program = SETTINGS.replace("'", "'\\''")
+    manager.check_output(f"/opt/gpuswarm/venv/bin/python -c '{program}' %s", json.dumps([variables, probe]))
+    try:
+        yield
+    finally:
+        manager.check_output(RESTORED)
+
+
+@contextmanager
+def asking(gateway: str, model: str = "tiny") -> Iterator[Log]:
+    """Clients that keep asking, streamed; afterwards the log has all their answers."""
+    log = Log()
+    askers = [Asker(log, number, gateway, model) for number in range(CLIENTS)]
+    for asker in askers:
+        asker.start()
+    try:
+        time.sleep(3)
+        yield log
+        time.sleep(3)
+    finally:
+        for asker in askers:
+            asker.stop()

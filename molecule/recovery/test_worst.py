@@ -1,0 +1,130 @@
+"""The worst cases: a whole rotation under load, the whole ladder, and a manager that reboots, or is gone for good."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import openstack
+
+from ansible_collections.gpuswarm.ollama.molecule.operations import (
+    LAB,
+    ROOT,
+    asking,
+    delete_with_disk,
+    nodes_of,
+    phases,
+    playbook,
+    read_cluster,
+    settings,
+    wait_for,
+    wait_until_well,
+)
+
+if TYPE_CHECKING:
+    from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Connect, Host
+
+SHORT_DAY_S = 150  # longer than it takes to rotate one server
+
+
+def cloud_status(name: str) -> str:
+    cloud = openstack.connect(cloud="lab")
+    return str(cloud.compute.get_server(cloud.compute.find_server(name, ignore_missing=False).id).status)
+
+
+def test_a_rotation_of_all_servers_loses_nothing(cluster: Cluster, manager: Host) -> None:
+    wait_until_well(manager)
+    since = time.time()
+    short = {"recovery_max_age": SHORT_DAY_S, "recovery_rotation_margin": 0}
+    probe = {"rotation": {"max_age": SHORT_DAY_S, "margin": 0}}
+    with asking(cluster.gateway) as log:
+        with settings(manager, short, probe):
+            for name in cluster.workers:
+                wait_for(manager, name, since, lambda seen: "rotating" in seen and "done" in seen, limit_s=600)
+        wait_until_well(manager)
+    answers = log.answers()
+    lost = [answer for answer in answers if not answer.complete]
+    assert lost == [], f"{len(lost)} of {len(answers)}"
+    assert len(answers) > 100
+    assert {server for answer in answers for server in answer.upstreams} == {
+        cluster.address(name) for name in cluster.workers
+    } or all(answer.upstreams for answer in answers)
+
+
+def test_the_schedule_sends_a_server_to_rest_and_gets_it_back(cluster: Cluster, manager: Host) -> None:
+    last = cluster.workers[-1]
+    since = time.time()
+    every_day = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+    fewer = [
+        {"days": every_day, "from": "00:00", "to": "12:00", "count": 2},
+        {"days": every_day, "from": "12:00", "to": "00:00", "count": 2},
+    ]
+    with settings(manager, {"recovery_schedule": fewer}, {"schedule": fewer}):
+        wait_for(manager, last, since, lambda seen: "resting" in seen)
+        deadline = time.time() + 120
+        while not cloud_status(last).startswith("SHELVED"):
+            assert time.time() < deadline, manager.check_output("journalctl -u gpuswarm-recover -n 80 --no-pager")
+            time.sleep(1)
+        status = wait_until_well(manager)
+        assert {server["server"]: server["verdict"] for server in status["servers"]}[last] == "resting"
+    back = time.time()
+    wait_for(manager, last, back, lambda seen: "done" in seen)
+    wait_until_well(manager)
+    assert cloud_status(last) == "ACTIVE"
+    assert all(phases(manager, name, since) == [] for name in cluster.workers[:-1]), "others were touched"
+
+
+def test_a_node_that_nothing_cures_climbs_the_whole_ladder(cluster: Cluster, connect: Connect, manager: Host) -> None:
+    victim = cluster.workers[1]
+    since = time.time()
+    # On the disk, so that neither a restart nor a reboot helps.
+    connect(victim).check_output(
+        "mkdir -p /etc/systemd/system/docker.service.d && "
+        "printf '[Service]\\nExecStartPre=/bin/false\\n' >/etc/systemd/system/docker.service.d/broken.conf && "
+        "systemctl daemon-reload && systemctl kill --signal=KILL docker.service"
+    )
+    ladder = {"restart_docker": 1, "reboot": 1, "replace": 1}
+    quick = {"recovery_ladder": ladder, "recovery_ladder_pause": 1, "recovery_retry_pause": 1}
+    with settings(manager, quick, {"ladder": {"limits": ladder, "pause": 1, "retry_pause": 1}}):
+        found = wait_for(manager, victim, since, lambda seen: "done" in seen, limit_s=600)
+    assert [phase for phase in found if phase in ladder] == list(ladder)
+    assert all(phases(manager, name, since) == [] for name in cluster.workers if name != victim), "others were touched"
+    assert "lab-alert" in manager.check_output("journalctl --no-pager -t lab-alert --since @%d", int(since))
+    wait_until_well(manager)
+
+
+def test_a_manager_that_reboots_in_the_middle_goes_on(cluster: Cluster, manager: Host) -> None:
+    victim = cluster.workers[-1]
+    before = nodes_of(manager)
+    since = time.time()
+    subprocess.run(["lab/lab", "preempt", victim], cwd=ROOT, check=True, timeout=60)
+    wait_for(manager, victim, since, lambda seen: seen.count("noticed") >= 2)
+    server = cluster.server(cluster.manager)["id"]
+    openstack.connect(cloud="lab").compute.reboot_server(server, "HARD")  # type: ignore[no-untyped-call]
+    found = wait_for(manager, victim, since, lambda seen: "done" in seen, limit_s=300)
+    assert "failed" not in found
+    wait_until_well(manager)
+    assert nodes_of(manager) == before
+
+
+def test_a_manager_that_is_gone_comes_back_from_its_backup(cluster: Cluster, manager: Host, tmp_path: Path) -> None:
+    wait_until_well(manager)
+    before = nodes_of(manager)
+    recipient = (LAB / "id_ed25519.pub").read_text(encoding="utf-8").strip()
+    playbook("backup", "-e", f"backup_destination={tmp_path}", "-e", f'{{"backup_recipients": ["{recipient}"]}}')
+    (backup,) = tmp_path.glob("*.age")
+    assert backup.stat().st_mode & 0o077 == 0
+    delete_with_disk(cluster.manager)
+    playbook("restore", "-e", f"backup_restore_file={backup}", "-e", f"backup_identity_file={LAB / 'id_ed25519'}")
+    now = read_cluster()
+    assert now.server(now.manager)["id"] != cluster.server(cluster.manager)["id"]
+    fresh = now.connect(now.manager)
+    assert nodes_of(fresh) == before, "workers had to join anew"
+    with asking(now.gateway) as log:
+        wait_until_well(fresh)
+    answers = log.answers()
+    assert answers
+    assert all(answer.complete for answer in answers), answers
+    assert fresh.service("gpuswarm-recover.timer").is_running
