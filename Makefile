@@ -99,11 +99,14 @@ unit: venv ## Unit tests
 	@python -m pytest tests/unit
 
 .PHONY: integration
-integration: venv ## Integration tests against the lab's Nova with its in-memory driver, which they raise and end
-	@env -u OS_CLIENT_CONFIG_FILE -u OS_CLOUD python -m pytest tests/integration
+integration: integration-cloud integration-gateway ## Integration tests, of the cloud side and of the gateway
+
+.PHONY: integration-cloud
+integration-cloud: venv ## The cloud side against the lab's Nova with its in-memory driver, which the tests raise and end
+	@env -u OS_CLIENT_CONFIG_FILE -u OS_CLOUD python -m pytest tests/integration --ignore tests/integration/gateway
 
 .PHONY: integration-gateway
-integration-gateway: venv ## Of these, the ones of the gateway: real nginx and Ollama in network namespaces
+integration-gateway: venv ## The gateway: real nginx and Ollama in network namespaces
 	@python -m pytest tests/integration/gateway
 
 .PHONY: bench-cloud
@@ -129,7 +132,7 @@ test: venv ## All checks: lint, sanity, unit, artefact, integration, Molecule
 	@rm -f $(BUILD)/logs/summary
 	@trap 'echo; sed "s/^/    /" $(BUILD)/logs/summary' EXIT; \
 	    $(MAKE) --no-print-directory -j2 --keep-going --output-sync=target $(addprefix phase-,lab-up lint unit install-check sanity) && \
-	    $(MAKE) --no-print-directory phase-integration && \
+	    $(MAKE) --no-print-directory -j2 --keep-going --output-sync=target phase-integration-cloud phase-integration-gateway && \
 	    $(MAKE) --no-print-directory phase-molecule
 
 LIMIT_lint := 600
@@ -137,8 +140,9 @@ LIMIT_sanity := 900
 LIMIT_unit := 120
 LIMIT_install-check := 120
 LIMIT_lab-up := 900
-LIMIT_integration := 2700
-LIMIT_molecule := 3000
+LIMIT_integration-cloud := 2400
+LIMIT_integration-gateway := 2400
+LIMIT_molecule := 3600
 
 phase-%:
 	@$(PHASE) $* $(LIMIT_$*) $(MAKE) --no-print-directory $*
