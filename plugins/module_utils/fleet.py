@@ -101,7 +101,8 @@ def surplus(specs: Iterable[Mapping[str, Any]], servers: Iterable[Mapping[str, A
 def surge_specs(specs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The server that the fleet has besides while one is rotated: the next number, and otherwise like the last one.
 
-    It comes into the zone whose turn it is. It is never an ordinary server for want of room: it is not worth that.
+    It comes into the zone whose turn it is. It is never an ordinary server for want of room: it is not worth that. That
+    there was no room for it is not remembered: the server that is rotated then could not go back to its own place.
 
     :param specs: what `server_specs` returned, or of each at least the name and the role.
     :returns: one specification, or none when the fleet has no GPU server.
@@ -116,6 +117,7 @@ def surge_specs(specs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         "availability_zone": zones[len(gpus) % len(zones)],
         "metadata": {SURGE: "true"},
         "on_demand_fallback": False,
+        "capacity_memory": None,
     }
     return [{**gpus[-1], **own}]
 

@@ -61,7 +61,9 @@ class Settings:
             labels={str(key): str(value) for key, value in (data.get("labels") or {}).items()},
             limits=diagnosis.Limits(
                 **_numbers(diagnosis.Limits, data.get("limits") or {}),
-                rotation=rotation.Policy(enabled=enabled, surge=surge, forced=forced, **_numbers(rotation.Policy, turn)),
+                rotation=rotation.Policy(
+                    enabled=enabled, surge=surge, forced=forced, **_numbers(rotation.Policy, turn)
+                ),
             ),
             ladder=escalation.Policy(
                 **{"limits": ladder.pop("limits")} if "limits" in ladder else {},

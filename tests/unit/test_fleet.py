@@ -15,7 +15,8 @@ from ansible_collections.gpuswarm.ollama.plugins.module_utils.fleet import (
     server_specs,
     surge_specs,
     surplus,
-)from ansible_collections.gpuswarm.ollama.plugins.module_utils.servers import Spec
+)
+from ansible_collections.gpuswarm.ollama.plugins.module_utils.servers import Spec
 
 COMMON = {"flavor": "f", "image": "i", "volume_size": 10, "volume_type": "fast.{zone}"}
 
@@ -182,10 +183,11 @@ def test_all_problems_are_told_at_once() -> None:
     [(1, "demo-gpu-2", "a"), (2, "demo-gpu-3", "a"), (3, "demo-gpu-4", "b"), (9, "demo-gpu-10", "b")],
 )
 def test_the_extra_server_is_the_next_one_and_like_the_others(count: int, name: str, zone: str) -> None:
-    specs = server_specs(settings(count=count, alternatives=[{"zone": "b"}], on_demand_fallback=True))
+    gpu = settings(count=count, alternatives=[{"zone": "b"}], on_demand_fallback=True)
+    specs = server_specs({**gpu, "capacity_memory": "m"})
     (extra,) = surge_specs(specs)
-    own = {"name": name, "availability_zone": zone, "metadata": {SURGE: "true"}, "on_demand_fallback": False}
-    assert extra == {**specs[-1], **own}
+    own = {"name": name, "availability_zone": zone, "metadata": {SURGE: "true"}}
+    assert extra == {**specs[-1], **own, "on_demand_fallback": False, "capacity_memory": None}
     assert is_surge(extra)
     assert not any(is_surge(spec) for spec in specs)
     # The probe knows no more than names and roles, and comes to the same name.

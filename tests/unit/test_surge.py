@@ -193,7 +193,7 @@ def test_without_it_nothing_is_different(rotation: dict[str, Any]) -> None:
 def test_a_schedule_does_not_count_it() -> None:
     night = [{"from": "00:00", "to": "23:59", "count": 1}, {"from": "23:59", "to": "00:00", "count": 1}]
     settings = replace(SETTINGS, schedule=night)
-    asleep = {name: "SHELVED" for name in NAMES[1:]}
+    asleep = dict.fromkeys(NAMES[1:], "SHELVED")
     down = dict.fromkeys(NAMES[1:], "down")
     assert steps(World(DUE, asleep, {**down, EXTRA: "absent"}), settings) == ("wait", "restore")
     assert steps(World(DUE, {**asleep, EXTRA: "ACTIVE"}, down, tasks={}), settings) == ("rotate", "none")
