@@ -36,6 +36,7 @@ _value:
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils import fleet
 
@@ -43,6 +44,6 @@ from ansible_collections.gpuswarm.ollama.plugins.module_utils import fleet
 class FilterModule:
     """The filter, as Ansible looks for it."""
 
-    def filters(self) -> dict[str, Callable[..., list[dict[str, object]]]]:
+    def filters(self) -> dict[str, Callable[..., list[dict[str, Any]]]]:
         """Name and function."""
         return {"fleet_surge": fleet.surge_specs}
