@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -205,3 +205,70 @@ def test_it_is_told_apart_and_not_well_when_it_should_be_gone() -> None:
     assert [v.server for v in found.values() if v.surge] == [EXTRA]
     assert (found[EXTRA].verdict, found[EXTRA].well) == ("spare", False)
     assert assess(present(ages=DUE))[EXTRA].well
+
+
+def by_itself(world: World) -> None:
+    """What happens without the loop: nodes of servers that run come back, and Swarm places what can be placed."""
+    for name in (*NAMES, EXTRA):
+        runs = world.status.get(name, "ACTIVE") == "ACTIVE"
+        if world.state.get(name) != "absent":
+            world.state[name] = "ready" if runs else "down"
+        wanted = (
+            world.availability.get(name, "active") == "active"
+            and LABELS.items() <= world.labels.get(name, LABELS).items()
+        )
+        world.tasks[name] = "running" if wanted and world.state[name] == "ready" else "absent"
+
+
+def work(world: World, name: str, step: str) -> Iterator[None]:
+    """One step of the loop, in the pieces between which it may be killed."""
+    if step == "examine":
+        world.evidence = {name: Evidence(ssh=True, docker="absent")}
+        step = assess(world)[name].step
+        world.evidence = {}
+    if step in ("rotate", "retire"):
+        world.availability[name], world.labels[name] = "drain", HELD
+        yield
+    if step == "retire":
+        world.status[name] = "ABSENT"
+        yield
+        world.state[name] = "absent"
+        yield
+    if step == "rotate":
+        world.status[name] = "SHELVED"
+        yield
+    if step in ("restore", "rotate"):
+        if world.status[name] == "ABSENT":
+            world.state[name] = "absent"
+        world.status[name] = "ACTIVE"
+        if name in NAMES:
+            world.ages = [0.0 if other == name else age for other, age in zip(NAMES, world.ages, strict=True)]
+        yield
+    if step in ("restore", "rotate", "release", "converge"):
+        world.state[name], world.labels[name], world.availability[name] = "ready", LABELS, "active"
+        yield
+
+
+@pytest.mark.parametrize("ages", [DUE, TWO_DUE])
+@pytest.mark.parametrize("killed_at", range(1, 24))
+def test_a_rotation_that_is_killed_anywhere_ends_and_as_many_as_ever_are_healthy(
+    ages: tuple[float, ...], killed_at: int
+) -> None:
+    world, pieces, seen = World(ages), 0, set()
+    for _tick in range(30):
+        by_itself(world)
+        for verdict in assess(world).values():
+            for _ in work(world, verdict.server, verdict.step):
+                by_itself(world)
+                seen.add(verdict.step)
+                assert list(world.tasks.values()).count("running") >= len(NAMES)
+                pieces += 1
+                if pieces == killed_at:
+                    break
+            if pieces == killed_at:
+                pieces += 1
+                break
+    assert {"restore", "rotate", "retire"} <= seen
+    assert {name: (v.verdict, v.step) for name, v in assess(world).items()} == dict.fromkeys(NAMES, ("healthy", "none"))
+    assert world.status[EXTRA] == "ABSENT"
+    assert world.state[EXTRA] == "absent"
