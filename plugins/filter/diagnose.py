@@ -66,9 +66,10 @@ RETURN = r"""
 _value:
   description: >-
     For each server C(server), C(role), C(verdict), C(step) (V(none), V(wait), V(report), V(examine), V(restore),
-    V(converge), V(release), V(restart_docker), V(reboot), V(replace), V(rotate) or V(rest)), C(reason), C(status),
-    C(node_id), C(node_state), C(ollama), C(stale_node_ids), C(tier), C(age) in seconds, C(attempts_left) on the ladder,
-    C(not_before) in seconds since the epoch, and C(well) (whether it is as it is wanted to be now).
+    V(converge), V(release), V(restart_docker), V(reboot), V(replace), V(rotate), V(rest) or V(retire)), C(reason),
+    C(status), C(node_id), C(node_state), C(ollama), C(stale_node_ids), C(tier), C(age) in seconds, C(attempts_left) on
+    the ladder, C(not_before) in seconds since the epoch, C(surge) (whether it is the extra server for a rotation), and
+    C(well) (whether it is as it is wanted to be now).
   type: list
   elements: dict
 """

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from . import lifecycle, rotation
-from .fleet import ROLE_GPU_WORKER, ROLE_MANAGER
+from .fleet import ROLE_GPU_WORKER, ROLE_MANAGER, is_surge
 from .servers import SHELVED_STATUSES, Server, Spec
 from .swarm import (
     HOLD_LABEL,
@@ -43,6 +43,7 @@ RELEASE = "release"  # the node was drained by this collection, and may work aga
 ESCALATE = "escalate"  # the ladder: `escalation` puts one of its rungs in the place of this
 ROTATE = "rotate"  # drain it, and give it a new life
 REST = "rest"  # drain it and shelve it: the schedule wants fewer servers now
+RETIRE = "retire"  # drain it and delete it with its disk and its node: it was there for a rotation
 
 # Rungs of the ladder, the mildest first.
 RESTART_DOCKER = "restart_docker"
@@ -112,6 +113,7 @@ class Seen:
         now: when, in epoch seconds.
         evidence: what logins found, by server; only sick nodes are looked at.
         gateway: the addresses that the gateway balances to, or None when it was not asked.
+        surge_failed: whether the extra server for a rotation could not be had a short time ago.
     """
 
     servers: Sequence[Mapping[str, Any]] | None
@@ -120,6 +122,7 @@ class Seen:
     now: float
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     gateway: Collection[str] | None = None
+    surge_failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class Verdict:
     rung: str = ""
     attempts_left: int | None = None
     not_before: float = 0.0  # epoch seconds; while it lies ahead, the step is "wait"
+    surge: bool = False  # whether it is the extra server for a rotation
 
     @property
     def well(self) -> bool:
@@ -203,6 +207,7 @@ def diagnose(
     """One verdict for every server that the fleet shall have, and for every GPU server that it has besides.
 
     :param specs: the desired servers (``fleet.server_specs``); ``resting`` marks those that the schedule does not want.
+        The one of ``fleet.surge_specs`` may be among them; it gets a verdict only when it exists or is wanted.
     :param seen: what was observed.
     :param service: full name of the Ollama service in the swarm.
     :param labels: the node labels that a GPU server must carry.
@@ -213,7 +218,7 @@ def diagnose(
     silence = _silence(specs, seen)
     found = [_verdict(_view(spec, seen, service), seen, silence, labels or {}, limits, decide) for spec in specs]
     found += [] if silence else _surplus(specs, seen)
-    return rotation_of(_cut_off(found), limits.rotation)
+    return rotation_of(_cut_off(found), limits.rotation, surge_failed=seen.surge_failed)
 
 
 def _silence(specs: Sequence[Mapping[str, Any]], seen: Seen) -> str:
@@ -285,6 +290,7 @@ def _verdict(
         tier=str((server or {}).get("tier") or ""),
         age=view.age,
         rung=finding.rung,
+        surge=is_surge(view.spec),
     )
 
 
@@ -450,28 +456,71 @@ def _cut_off(verdicts: list[Verdict]) -> list[Verdict]:
     ]
 
 
-def rotation_of(verdicts: list[Verdict], policy: rotation.Policy) -> list[Verdict]:
-    """Marks the servers that are too old; at most one of them gets the step "rotate"."""
-    workers = [v for v in verdicts if v.role == ROLE_GPU_WORKER and v.verdict not in ("surplus", "resting", "held")]
+def rotation_of(verdicts: list[Verdict], policy: rotation.Policy, *, surge_failed: bool = False) -> list[Verdict]:
+    """Marks the servers that are too old; at most one of them gets the step "rotate".
+
+    If there is to be an extra server, it comes first and goes last. It is not waited for when it cannot be had or does
+    not come in time.
+
+    :param surge_failed: whether the extra server could not be had a short time ago.
+    """
+    extra = next((v for v in verdicts if v.surge), None)
+    own = [v for v in verdicts if v.role == ROLE_GPU_WORKER and not v.surge]
+    workers = [v for v in own if v.verdict not in ("surplus", "resting", "held")]
     ages = [rotation.Age(v.server, v.age, v.tier == "preemptible") for v in workers if v.age is not None]
     ill = {v.server for v in workers if v.verdict != "healthy"}
     calm = not ill
     due = {choice.server: choice.reason for choice in rotation.due(ages, policy)}
-    chosen = next(iter(due), None) if calm else None
+    first = next(iter(due), None)
+    in_time = any(age.server == first and age.age < policy.latest for age in ages)
+    given_up = surge_failed or bool(policy.forced) or not in_time
+    awaited = extra if extra is not None and not given_up and _may_come(extra) else None
+    chosen = first if calm and not awaited else None
+    before = f"{awaited.server} comes first" if awaited else "another one's turn is first"
+    alone = f"; without {extra.server}, which cannot be had" if extra and extra.verdict != "healthy" else ""
     marked = []
     for verdict in verdicts:
-        if verdict.step == ROTATE and ill - {verdict.server}:
+        if verdict is extra:
+            marked += _surge(verdict, calm=calm, turn=bool(first or policy.forced), awaited=bool(awaited))
+        elif verdict.step == ROTATE and ill - {verdict.server}:
             marked.append(
                 replace(verdict, step=RELEASE, reason="its rotation is given up while others are not healthy")
             )
         elif verdict.server not in due or verdict.verdict != "healthy":
             marked.append(verdict)
         elif verdict.server == chosen:
-            marked.append(replace(verdict, verdict="too_old", step=ROTATE, reason=due[verdict.server]))
+            reason = due[verdict.server] + ("" if policy.forced else alone)
+            marked.append(replace(verdict, verdict="too_old", step=ROTATE, reason=reason))
         else:
-            why = "another one's turn is first" if calm else "not while others are not healthy"
+            why = before if calm else "not while others are not healthy"
             marked.append(replace(verdict, verdict="too_old", step=WAIT, reason=f"{due[verdict.server]}: {why}"))
     return marked
+
+
+def _may_come(extra: Verdict) -> bool:
+    """Whether the extra server is not healthy yet, but may become so without a person and without the ladder."""
+    return extra.verdict not in ("healthy", "held") and extra.step not in (ESCALATE, ROTATE, REPORT)
+
+
+def _surge(extra: Verdict, *, calm: bool, turn: bool, awaited: bool) -> list[Verdict]:
+    """What is to become of the extra server; no verdict when there is none and none is wanted.
+
+    :param calm: whether all others are healthy.
+    :param turn: whether one of them is to be rotated.
+    :param awaited: whether the rotation waits for the extra server.
+    """
+    if not extra.node_id and extra.status in ("ABSENT", "?"):
+        return [replace(extra, reason="one server more is wanted for a rotation")] if calm and awaited else []
+    # The cloud or a person is at work on it, or it is not known how it is.
+    if awaited or extra.verdict in ("unknown", "in_build", "held", "duplicate", "needs_attention"):
+        return [extra]
+    if calm and not turn:
+        reason = "it was there for a rotation; nothing is to be rotated now, and all others are healthy"
+        return [replace(extra, verdict="spare", step=RETIRE, reason=reason, rung="")]
+    if extra.verdict == "healthy":
+        return [extra]
+    words = f"{extra.reason}; it was there for a rotation, and goes when all others are healthy"
+    return [replace(extra, verdict="spare", step=WAIT, reason=words, rung="")]
 
 
 def ollama_state(node: Node | None, tasks: Iterable[Task], service: str) -> str:

@@ -21,6 +21,7 @@ from .diagnosis import (
     REPORT,
     RESTART_DOCKER,
     RESTORE,
+    RETIRE,
     RUNGS,
     WAIT,
     Verdict,
@@ -84,6 +85,12 @@ def plan(
     return [_planned(verdict, lines.get(verdict.server, []), now, policy) for verdict in verdicts]
 
 
+def failed_within(lines: Iterable[Mapping[str, Any]], server: str, now: float, seconds: float) -> bool:
+    """Whether a run that had to do with the server has failed within so many seconds."""
+    failed = [float(line["epoch"]) for line in lines if line["phase"] == _FAILED and line["server"] == server]
+    return any(0 <= now - epoch <= seconds for epoch in failed)
+
+
 def _planned(verdict: Verdict, lines: Sequence[Mapping[str, Any]], now: float, policy: Policy) -> Verdict:
     if verdict.step in (WAIT, EXAMINE) and _being_restored(lines):
         verdict = replace(verdict, step=RESTORE, reason=f"{verdict.reason}; it is being restored")
@@ -93,7 +100,7 @@ def _planned(verdict: Verdict, lines: Sequence[Mapping[str, Any]], now: float, p
         if not examine or verdict.step != EXAMINE:
             return verdict
         attempts = _since_done(lines, _EXAMINED)
-    elif verdict.step in (RESTORE, CONVERGE):
+    elif verdict.step in (RESTORE, CONVERGE, RETIRE):
         attempts = _failures(lines)
     else:
         return verdict

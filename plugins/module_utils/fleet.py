@@ -19,6 +19,9 @@ from .tiers import TIMEOUTS
 ROLE_MANAGER = "manager"
 ROLE_GPU_WORKER = "gpu_worker"
 
+# Metadata of the server that the recovery loop has besides while it rotates another; only such a one it deletes again.
+SURGE = "rotation_surge"
+
 # What Nova, Docker and DNS all take as a host name (RFC 1123), with room for "-manager" and "-gpu-999" within 63.
 _FLEET_NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 
@@ -93,6 +96,35 @@ def surplus(specs: Iterable[Mapping[str, Any]], servers: Iterable[Mapping[str, A
         if server.get("role") == ROLE_GPU_WORKER and server["name"] not in wanted
     ]
     return sorted(names, key=_natural, reverse=True)
+
+
+def surge_specs(specs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The server that the fleet has besides while one is rotated: the next number, and otherwise like the last one.
+
+    It comes into the zone whose turn it is. It is never an ordinary server for want of room: it is not worth that. That
+    there was no room for it is not remembered: the server that is rotated then could not go back to its own place.
+
+    :param specs: what `server_specs` returned, or of each at least the name and the role.
+    :returns: one specification, or none when the fleet has no GPU server.
+    """
+    gpus = [spec for spec in specs if spec["role"] == ROLE_GPU_WORKER]
+    if not gpus:
+        return []
+    stem, _, number = str(gpus[-1]["name"]).rpartition("-")
+    zones = list(dict.fromkeys(spec.get("availability_zone") for spec in gpus))
+    own = {
+        "name": f"{stem}-{int(number) + 1}",
+        "availability_zone": zones[len(gpus) % len(zones)],
+        "metadata": {SURGE: "true"},
+        "on_demand_fallback": False,
+        "capacity_memory": None,
+    }
+    return [{**gpus[-1], **own}]
+
+
+def is_surge(item: Mapping[str, Any]) -> bool:
+    """Whether a server or a specification is that of the extra server for a rotation."""
+    return SURGE in (item.get("metadata") or {})
 
 
 def ingress_rules(networks: Iterable[str], ports: Iterable[int]) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ PHASES = (
     "replace",
     "rotating",
     "resting",
+    "retiring",
     "restoring",
     "active",
     "ready",

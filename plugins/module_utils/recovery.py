@@ -8,10 +8,10 @@ Pure: no I/O and no Ansible import.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from . import diagnosis, escalation, rotation
+from . import diagnosis, escalation, fleet, rotation
 from .diagnosis import Seen, Verdict
 
 NO_ANSWER = "the module that restores servers ended without a word about it"
@@ -25,6 +25,7 @@ ACTING = frozenset(
         diagnosis.RELEASE,
         diagnosis.ROTATE,
         diagnosis.REST,
+        diagnosis.RETIRE,
         *diagnosis.RUNGS,
     }
 )
@@ -53,13 +54,16 @@ class Settings:
         if "limits" in ladder:
             ladder["limits"] = _rungs(ladder["limits"])
         turn = dict(data.get("rotation") or {})
-        enabled, forced = bool(turn.pop("enabled", False)), str(turn.pop("forced", ""))
+        enabled, surge = bool(turn.pop("enabled", False)), bool(turn.pop("surge", False))
+        forced = str(turn.pop("forced", ""))
         return cls(
             service=str(data["service"]),
             labels={str(key): str(value) for key, value in (data.get("labels") or {}).items()},
             limits=diagnosis.Limits(
                 **_numbers(diagnosis.Limits, data.get("limits") or {}),
-                rotation=rotation.Policy(enabled=enabled, forced=forced, **_numbers(rotation.Policy, turn)),
+                rotation=rotation.Policy(
+                    enabled=enabled, surge=surge, forced=forced, **_numbers(rotation.Policy, turn)
+                ),
             ),
             ladder=escalation.Policy(
                 **{"limits": ladder.pop("limits")} if "limits" in ladder else {},
@@ -107,12 +111,24 @@ def assess(
     :param lines: the recovery journal, oldest first.
     :raises schedule.ScheduleError: the schedule is wrong.
     """
+    lines, turn = list(lines), settings.limits.rotation
+    extra = fleet.surge_specs(specs) if turn.enabled and turn.surge else []
+    if any(_stranger(server, spec) for spec in extra for server in seen.servers or ()):
+        extra = []
     if settings.schedule:
         from . import schedule  # noqa: PLC0415  (time zones: only for those who have a schedule)
 
         specs = schedule.apply(specs, settings.schedule, settings.timezone, seen.now)
-    verdicts = diagnosis.diagnose(specs, seen, settings.service, settings.labels, settings.limits)
+    for spec in extra:
+        failed = escalation.failed_within(lines, str(spec["name"]), seen.now, turn.margin)
+        seen = replace(seen, surge_failed=failed)
+    verdicts = diagnosis.diagnose([*specs, *extra], seen, settings.service, settings.labels, settings.limits)
     return escalation.plan(verdicts, lines, seen.now, settings.ladder)
+
+
+def _stranger(server: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    """Whether the name of the extra server is taken by one that the loop has not made, and must not delete."""
+    return server["name"] == spec["name"] and not fleet.is_surge(server)
 
 
 def worth_a_run(verdicts: Iterable[Verdict]) -> list[str]:

@@ -23,17 +23,24 @@ class Policy:
         max_age: seconds that the cloud lets a preemptible server live.
         margin: seconds before that at which it is due.
         forced: name of a server that a person wants to have rotated now; empty for none.
+        surge: whether the fleet gets one server more first (`fleet.surge_specs`).
     """
 
     enabled: bool = False
     max_age: float = 86400.0
     margin: float = 3600.0
     forced: str = ""
+    surge: bool = False
 
     @property
     def age_limit(self) -> float:
         """Age in seconds at which a server is due."""
         return max(0.0, self.max_age - self.margin)
+
+    @property
+    def latest(self) -> float:
+        """Age in seconds from which a server is not kept waiting for another one."""
+        return self.age_limit + self.margin / 2
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ options:
       - replace
       - rotating
       - resting
+      - retiring
       - restoring
       - active
       - ready

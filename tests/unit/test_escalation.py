@@ -15,6 +15,7 @@ from ansible_collections.gpuswarm.ollama.plugins.module_utils.diagnosis import (
     REPORT,
     RESTART_DOCKER,
     RESTORE,
+    RETIRE,
     WAIT,
     Verdict,
 )
@@ -72,6 +73,8 @@ def test_ladder(rung: str, history: list[tuple[str, float]], step: str, left: in
         (RESTORE, "failed", [*range(1000, 400, -50), 299], WAIT),
         (RESTORE, "failed", [*range(1000, 400, -50), 300], RESTORE),  # no limit on their number
         (CONVERGE, "failed", [9], WAIT),
+        (RETIRE, "failed", [9], WAIT),
+        (RETIRE, "failed", [10], RETIRE),
         (EXAMINE, "examined", [9], WAIT),
         (EXAMINE, "examined", [10], EXAMINE),
         (EXAMINE, "examined", [100, 19], WAIT),

@@ -7,12 +7,16 @@ from typing import Any
 import pytest
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils.fleet import (
+    SURGE,
     FleetError,
     ingress_rules,
+    is_surge,
     problems,
     server_specs,
+    surge_specs,
     surplus,
 )
+from ansible_collections.gpuswarm.ollama.plugins.module_utils.servers import Spec
 
 COMMON = {"flavor": "f", "image": "i", "volume_size": 10, "volume_type": "fast.{zone}"}
 
@@ -172,3 +176,26 @@ def test_each_wrong_variable_is_one_problem(changes: dict[str, Any], words: list
 def test_all_problems_are_told_at_once() -> None:
     found = problems(network_settings(name="", admin_cidrs=[], client_cidrs=["x"], network_cidr="y"))
     assert len(found) == 4
+
+
+@pytest.mark.parametrize(
+    ("count", "name", "zone"),
+    [(1, "demo-gpu-2", "a"), (2, "demo-gpu-3", "a"), (3, "demo-gpu-4", "b"), (9, "demo-gpu-10", "b")],
+)
+def test_the_extra_server_is_the_next_one_and_like_the_others(count: int, name: str, zone: str) -> None:
+    gpu = settings(count=count, alternatives=[{"zone": "b"}], on_demand_fallback=True)
+    specs = server_specs({**gpu, "capacity_memory": "m"})
+    (extra,) = surge_specs(specs)
+    own = {"name": name, "availability_zone": zone, "metadata": {SURGE: "true"}}
+    assert extra == {**specs[-1], **own, "on_demand_fallback": False, "capacity_memory": None}
+    assert is_surge(extra)
+    assert not any(is_surge(spec) for spec in specs)
+    # The probe knows no more than names and roles, and comes to the same name.
+    assert surge_specs([{"name": s["name"], "role": s["role"]} for s in specs])[0]["name"] == name
+    # Its mark is metadata that the modules take, and site.yml takes it away like every server that is not listed.
+    assert Spec.from_options({**extra, "key_name": None}).problems() == []
+    assert surplus(specs, [{**extra, "status": "ACTIVE"}]) == [name]
+
+
+def test_no_gpu_server_no_extra_server() -> None:
+    assert surge_specs(server_specs(settings(count=0))) == []

@@ -69,6 +69,7 @@ def test_every_lost_server_is_restored_or_failed(
         ("replace", [], 1),
         ("rotate", [], 1),
         ("rest", [], 1),
+        ("retire", [], 1),
         ("none", ["old"], 1),
         ("restore", ["old"], 2),
     ],
@@ -83,12 +84,13 @@ def test_settings() -> None:
             "service": "s",
             "labels": {"node.gpu": "true"},
             "limits": {"boot_grace": "60"},
-            "rotation": {"enabled": True, "max_age": 600},
+            "rotation": {"enabled": True, "surge": True, "max_age": 600},
             "ladder": {"limits": {"reboot": 3}, "pause": 5},
         }
     )
     assert settings.limits.boot_grace == 60
     assert settings.limits.rotation.enabled
+    assert settings.limits.rotation.surge
     assert settings.limits.rotation.max_age == 600
     assert settings.ladder.limits == {"reboot": 3}
     assert settings.ladder.pause == 5
