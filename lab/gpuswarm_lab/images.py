@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import ssl
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from .steps import StepLog, capture
 from .tiny_model import write_model
 
 IMAGES = model.LAB_DIR / "images"
+REGISTRY_START_S = 60.0
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 
@@ -217,7 +220,7 @@ def registry_store(log: StepLog, lab: model.Lab) -> bool:
 
 
 def start_registry(daemon: Daemon, address: str, store: Path, config: Path) -> None:
-    """Start Debian's docker-registry over a directory."""
+    """Start Debian's docker-registry over a directory, and wait until it listens."""
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(
         "version: 0.1\n"
@@ -226,3 +229,14 @@ def start_registry(daemon: Daemon, address: str, store: Path, config: Path) -> N
         f"http: {{addr: '{address}'}}\n"
     )
     daemon.start(["docker-registry", "serve", config], env={"OTEL_TRACES_EXPORTER": "none"})
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + REGISTRY_START_S
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError as error:
+            if daemon.pid is None or time.monotonic() > deadline:
+                raise LabError(f"the registry does not listen on {address}: {error}; see {daemon.log}") from error
+            time.sleep(0.2)
+        else:
+            return
