@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -28,23 +29,20 @@ CLIENTS = 2
 
 # Changes the manager's copy of the loop's settings: the variables of its playbooks, and what its probe reads.
 SETTINGS = """
-import json, shutil, sys, yaml
-variables, probe = json.loads(sys.argv[1])
-folder = "/etc/gpuswarm/"
-for name, load, dump, changes in (
-    ("manager/group_vars/all.yml", yaml.safe_load, yaml.safe_dump, variables),
-    ("probe.json", json.load, json.dumps, probe),
-):
-    shutil.copy2(folder + name, folder + name + ".before")
-    with open(folder + name) as file:
-        data = load(file)
-    target = data["settings"] if name == "probe.json" else data
+import json, os, sys, yaml
+variables, probe, *files = json.loads(sys.argv[1])
+for path, changes in zip(files, (variables, probe)):
+    with open(path) as file:
+        data = yaml.safe_load(file)  # JSON is YAML
+    target = data if changes is variables else data["settings"]
     for key, value in changes.items():
-        target[key] = {**target[key], **value} if name == "probe.json" and isinstance(value, dict) else value
-    with open(folder + name, "w") as file:
-        file.write(dump(data))
+        target[key] = {**target[key], **value} if changes is probe and isinstance(value, dict) else value
+    with open(path + ".new", "w") as file:
+        json.dump(data, file)
+    os.chmod(path + ".new", 0o600)
+    os.replace(path + ".new", path)
 """
-RESTORED = "cd /etc/gpuswarm && for file in probe.json manager/group_vars/all.yml; do mv $file.before $file; done"
+SETTINGS_FILES = ("/etc/gpuswarm/manager/group_vars/all.yml", "/etc/gpuswarm/probe.json")
 
 
 def environment() -> dict[str, str]:
@@ -190,17 +188,26 @@ def wait_until_well(manager: Host, limit_s: float = 120) -> dict[str, Any]:
 
 
 @contextmanager
-def settings(manager: Host, variables: dict[str, Any], probe: dict[str, Any]) -> Iterator[None]:
-    """Let the loop on the manager go by other settings for a while.
+def settings(
+    manager: Host, variables: dict[str, Any], probe: dict[str, Any]
+) -> Iterator[Callable[[dict[str, Any], dict[str, Any]], None]]:
+    """Let the loop on the manager go by other settings for a while; they can be changed again meanwhile.
 
     :param variables: variables of the role ``recovery``; ``probe``: the same as the probe's file calls them.
     """
-    program = SETTINGS.replace("'", "'\\''")
-    manager.check_output(f"/opt/gpuswarm/venv/bin/python -c '{program}' %s", json.dumps([variables, probe]))
+
+    def change(variables: dict[str, Any], probe: dict[str, Any]) -> None:
+        what = json.dumps([variables, probe, *SETTINGS_FILES])
+        manager.check_output(shlex.join(["/opt/gpuswarm/venv/bin/python", "-c", SETTINGS, what]))
+
+    for path in SETTINGS_FILES:
+        manager.check_output(f"cp -p {path} {path}.before")
     try:
-        yield
+        change(variables, probe)
+        yield change
     finally:
-        manager.check_output(RESTORED)
+        for path in SETTINGS_FILES:
+            manager.check_output(f"mv {path}.before {path}")
 
 
 @contextmanager
