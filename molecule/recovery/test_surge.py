@@ -87,12 +87,9 @@ def last_hour_of(manager: Host, age: int) -> Iterator[Callable[[], None]]:
 
     def named(max_age: int) -> tuple[dict[str, Any], dict[str, Any]]:
         rotation = {"surge": True, "max_age": max_age, "margin": MARGIN_S}
-        words = {
-            "surge": "recovery_rotation_surge",
-            "margin": "recovery_rotation_margin",
-            "max_age": "recovery_max_age",
-        }
-        return {words[key]: value for key, value in rotation.items()}, {"rotation": rotation}
+        prefixes = {"max_age": "recovery_"}
+        variables = {prefixes.get(key, "recovery_rotation_") + key: value for key, value in rotation.items()}
+        return variables, {"rotation": rotation}
 
     with settings(manager, *named(age + MARGIN_S)) as change:
         yield lambda: change(*named(age + MARGIN_S + 86400))
