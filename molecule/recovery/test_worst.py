@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import openstack
 
@@ -51,6 +51,29 @@ def test_a_rotation_of_all_servers_loses_nothing(cluster: Cluster, manager: Host
     assert {server for answer in answers for server in answer.upstreams} == {
         cluster.address(name) for name in cluster.workers
     } or all(answer.upstreams for answer in answers)
+
+
+def test_a_stand_in_becomes_preemptible_again(cluster: Cluster, manager: Host) -> None:
+    name = cluster.workers[0]
+    nova = openstack.connect(cloud="lab", compute_default_microversion="2.72").compute
+
+    def server() -> dict[str, Any]:
+        found: dict[str, Any] = nova.get(f"/servers/detail?name=^{name}$").json()["servers"][0]
+        return found
+
+    before, nodes = server(), nodes_of(manager)
+    since = time.time()
+    # As if there had been no room for a preemptible one.
+    assert nova.delete(f"/servers/{before['id']}/tags/preemptible").status_code == 204
+    with settings(manager, {"recovery_return_after": 1}, {"rotation": {"return_after": 1}}):
+        found = wait_for(manager, name, since, lambda seen: "done" in seen)
+    assert "rotating" in found
+    after = server()
+    assert after["id"] != before["id"]
+    assert after["tags"] == ["preemptible"]
+    assert after["os-extended-volumes:volumes_attached"] == before["os-extended-volumes:volumes_attached"]
+    assert nodes_of(manager) == nodes, "it had to join anew"
+    wait_until_well(manager)
 
 
 def test_the_schedule_sends_a_server_to_rest_and_gets_it_back(cluster: Cluster, manager: Host) -> None:

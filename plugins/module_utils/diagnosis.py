@@ -19,7 +19,7 @@ from typing import Any
 
 from . import lifecycle, rotation
 from .fleet import ROLE_GPU_WORKER, ROLE_MANAGER, is_surge
-from .servers import SHELVED_STATUSES, Server, Spec
+from .servers import ON_DEMAND, PREEMPTIBLE, SHELVED_STATUSES, Server, Spec
 from .swarm import (
     HOLD_LABEL,
     HOLD_ROTATION,
@@ -150,6 +150,7 @@ class Verdict:
     ollama: str = "absent"
     stale_node_ids: list[str] = field(default_factory=list)
     tier: str = ""
+    stand_in: bool = False  # on demand, although preemptible is wanted
     age: float | None = None  # seconds since the server was last started by the cloud
     rung: str = ""
     attempts_left: int | None = None
@@ -288,6 +289,7 @@ def _verdict(
         ollama=view.ollama,
         stale_node_ids=[stale.id for stale in stale_nodes(seen.nodes or [], name)],
         tier=str((server or {}).get("tier") or ""),
+        stand_in=bool(view.spec.get("preemptible")) and (server or {}).get("tier") == ON_DEMAND,
         age=view.age,
         rung=finding.rung,
         surge=is_surge(view.spec),
@@ -467,7 +469,7 @@ def rotation_of(verdicts: list[Verdict], policy: rotation.Policy, *, surge_faile
     extra = next((v for v in verdicts if v.surge), None)
     own = [v for v in verdicts if v.role == ROLE_GPU_WORKER and not v.surge]
     workers = [v for v in own if v.verdict not in ("surplus", "resting", "held")]
-    ages = [rotation.Age(v.server, v.age, v.tier == "preemptible") for v in workers if v.age is not None]
+    ages = [rotation.Age(v.server, v.age, v.tier == PREEMPTIBLE, v.stand_in) for v in workers if v.age is not None]
     ill = {v.server for v in workers if v.verdict != "healthy"}
     calm = not ill
     due = {choice.server: choice.reason for choice in rotation.due(ages, policy)}

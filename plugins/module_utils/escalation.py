@@ -22,6 +22,7 @@ from .diagnosis import (
     RESTART_DOCKER,
     RESTORE,
     RETIRE,
+    ROTATE,
     RUNGS,
     WAIT,
     Verdict,
@@ -35,6 +36,7 @@ _FAILED = "failed"
 _EXAMINED = "examined"
 _NOTICED = "noticed"
 _RESTORING = "restoring"
+_ROTATING = "rotating"
 
 PROBE_RUN = "probe"  # who has written, when it was no run
 
@@ -102,6 +104,10 @@ def _planned(verdict: Verdict, lines: Sequence[Mapping[str, Any]], now: float, p
         attempts = _since_done(lines, _EXAMINED)
     elif verdict.step in (RESTORE, CONVERGE, RETIRE):
         attempts = _failures(lines)
+    elif verdict.step == ROTATE and verdict.stand_in:
+        # There may have been no room: it went on as it was, and is due ever since.
+        attempts = [line for line in lines if line["phase"] == _ROTATING]
+        return _paused(verdict, attempts, now, policy.longest_pause)
     else:
         return verdict
     return _paused(verdict, attempts, now, pause(len(attempts), policy.retry_pause, policy.longest_retry_pause))

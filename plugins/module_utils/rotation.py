@@ -9,7 +9,7 @@ early.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -24,6 +24,7 @@ class Policy:
         margin: seconds before that at which it is due.
         forced: name of a server that a person wants to have rotated now; empty for none.
         surge: whether the fleet gets one server more first (`fleet.surge_specs`).
+        return_after: age in seconds from which an on-demand server in the place of a preemptible one is due; 0: never.
     """
 
     enabled: bool = False
@@ -31,6 +32,7 @@ class Policy:
     margin: float = 3600.0
     forced: str = ""
     surge: bool = False
+    return_after: float = 3600.0
 
     @property
     def age_limit(self) -> float:
@@ -45,11 +47,12 @@ class Policy:
 
 @dataclass(frozen=True)
 class Age:
-    """How old a server is, in seconds, and whether its life is limited."""
+    """How old a server is, in seconds, whether its life is limited, and whether it should be but is not."""
 
     server: str
     age: float
     preemptible: bool
+    stand_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def due(ages: Iterable[Age], policy: Policy) -> list[Choice]:
     if policy.forced:
         return [Choice(age.server, "a person asked for it") for age in ages if age.server == policy.forced]
     mortal = sorted((age for age in ages if age.preemptible), key=lambda age: (-age.age, age.server))
-    if not policy.enabled or not mortal:
+    if not policy.enabled:
         return []
     limit = policy.age_limit
     choices = [
@@ -79,12 +82,25 @@ def due(ages: Iterable[Age], policy: Policy) -> list[Choice]:
         for age in mortal
         if age.age >= limit
     ]
-    if choices:
-        return choices
-    spacing = limit / len(mortal)
-    if mortal[-1].age < spacing:
+    return choices or _too_close(mortal, limit) or _stand_ins(ages, policy)
+
+
+def _too_close(mortal: Sequence[Age], limit: float) -> list[Choice]:
+    """One of those that would end together."""
+    if not mortal or mortal[-1].age < limit / len(mortal):
         return []
     for older, younger in pairwise(mortal):
-        if older.age - younger.age < spacing / 2:
+        if older.age - younger.age < limit / len(mortal) / 2:
             return [Choice(older.server, f"it is as old as {younger.server}, and both would end together")]
     return []
+
+
+def _stand_ins(ages: Iterable[Age], policy: Policy) -> list[Choice]:
+    """On-demand servers in the place of preemptible ones, for which there may be room again."""
+    if not policy.return_after:
+        return []
+    return [
+        Choice(age.server, f"it has been on demand for {age.age:.0f} s, and preemptible is wanted again")
+        for age in ages
+        if age.stand_in and age.age >= policy.return_after
+    ]

@@ -139,6 +139,15 @@ def test_other_steps_are_left_alone(step: str) -> None:
     assert plan([before], lines((REBOOT, 1), ("failed", 1)), NOW, POLICY) == [before]
 
 
+@pytest.mark.parametrize(
+    ("stand_in", "ago", "step"), [(False, 9, "rotate"), (True, 9, WAIT), (True, 1799, WAIT), (True, 1800, "rotate")]
+)
+def test_a_return_without_room_is_not_tried_all_the_time(stand_in: bool, ago: float, step: str) -> None:
+    asked = Verdict("g1", "too_old", "rotate", "why", stand_in=stand_in)
+    (found,) = plan([asked], lines(("rotating", ago), ("done", ago - 5)), NOW, POLICY)
+    assert found.step == step
+
+
 def test_a_rung_can_be_switched_off() -> None:
     policy = Policy(limits={RESTART_DOCKER: 0, REBOOT: 1, REPLACE: 0})
     assert plan([verdict(ESCALATE, RESTART_DOCKER)], [], NOW, policy)[0].step == REBOOT

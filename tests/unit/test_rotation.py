@@ -46,6 +46,21 @@ def test_on_demand_servers_have_no_limit() -> None:
     assert due(ages(100, 100, preemptible=False), POLICY) == []
 
 
+@pytest.mark.parametrize(
+    ("hours", "after", "names"),
+    [(0.9, HOUR, []), (1, HOUR, ["loan"]), (100, 0, [])],
+)
+def test_what_stands_in_for_a_preemptible_server_is_returned(hours: float, after: float, names: list[str]) -> None:
+    policy = Policy(enabled=True, return_after=after)
+    found = due([*ages(15, 7), Age("loan", hours * HOUR, False, stand_in=True)], policy)
+    assert [choice.server for choice in found] == names
+
+
+def test_those_that_end_go_before_those_that_stand_in() -> None:
+    found = due([*ages(23.5, 7), Age("loan", 2 * HOUR, False, stand_in=True)], POLICY)
+    assert [choice.server for choice in found] == ["g1"]
+
+
 def test_a_person_asks() -> None:
     forced = Policy(enabled=False, forced="g2")
     assert [choice.server for choice in due(ages(1, 1, 23, preemptible=False), forced)] == ["g2"]
