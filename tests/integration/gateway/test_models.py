@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,9 @@ from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import (
     until,
     write_roles,
 )
+from lab.gpuswarm_lab.model import SECOND_MODEL
+from lab.gpuswarm_lab.registry_model import push_model
+from lab.gpuswarm_lab.tiny_model import write_model
 
 if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import Cluster
@@ -366,6 +369,33 @@ def test_the_cache_keeps_to_its_size(world: World) -> None:
     url = f"{cache.url}/data/v2/library/{MODEL}/blobs/{world.registry.model_digest}"
     assert len(httpx.get(url).content) == world.registry.model_size
     until("it has thrown away the oldest", lambda: 0 < sum(p.stat().st_size for p in cache.pieces()) <= 384 * 1024, 40)
+    cache.process.kill()
+
+
+def test_the_labs_second_model_comes_out_of_its_image_registry(world: World, tmp_path: Path) -> None:
+    # Plain HTTP, and blobs that are sent without a redirect, which Ollama of some versions does not take by itself.
+    bed = world.cluster.bed
+    node = bed.node("images")
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/images}}}}\nhttp: {{addr: ':5000'}}\n"
+    )
+    node.start("registry", ["docker-registry", "serve", config], env={"OTEL_TRACES_EXPORTER": "none"})
+    address = f"{node.address}:5000"
+    until("it answers", lambda: httpx.get(f"http://{address}/v2/").is_success)
+    write_model(tmp_path / "second.gguf", layers=3)
+    push_model(address, SECOND_MODEL, world.registry.directory / "store", (tmp_path / "second.gguf").read_bytes())
+
+    variables = {"ollama_cache": True, "ollama_cache_upstream": f"http://{address}", "ollama_cache_min_free": "1m"}
+    write_roles(tmp_path, {"lab": {"gateway_tls": False, **variables}}, with_ollama=True)
+    cache = Cache(bed.node("labcache"), tmp_path / "ollama", bed.roots["nginx"], world.registry)
+    server = replace(world, cache=cache).server("labgpu", GPUSWARM_MODELS=SECOND_MODEL)
+    server.wait_until_healthy()
+    assert names(server) == [f"{SECOND_MODEL}:latest"]
+    assert f"{SECOND_MODEL} was pulled through the cache" in server.process.output()
+    question = {"model": SECOND_MODEL, "prompt": "hello", "stream": False, "options": {"num_predict": 8}}
+    assert httpx.post(f"{server.url}/api/generate", json=question, timeout=30).json()["done"]
+    end(server)
     cache.process.kill()
 
 
