@@ -222,6 +222,11 @@ def names(server: Ollama) -> list[str]:
     return [model["name"] for model in httpx.get(f"{server.url}/api/tags").json()["models"]]
 
 
+def complaint(server: Ollama, words: str) -> str:
+    """What the health check says, once these words are in it."""
+    return until(f"it says {words}", lambda: text if words in (text := server.health()[1]) else "")
+
+
 def end(*servers: Ollama) -> None:
     for server in servers:
         server.process.kill()
@@ -416,7 +421,7 @@ def test_a_model_that_does_not_fit_is_not_pulled_and_the_replica_says_so(
 ) -> None:
     with volume(tmp_path / "volume", "64m") as store:
         server = world.server(f"full-{cache or 'direct'}", store, GPUSWARM_MODELS="huge:1b", GPUSWARM_CACHE=cache)
-        text = until("it says so", lambda: (said := server.health()[1]) and "it needs" in said and said)
+        text = complaint(server, "it needs")
         assert not server.health()[0]
         assert text.startswith("huge:1b is not loaded: it needs 21.4GiB more"), text
         assert "64.0MiB are free and 2.0GiB stay so (ollama_disk_reserve)" in text
@@ -431,7 +436,7 @@ def test_it_is_pulled_once_there_is_room(world: World, tmp_path: Path) -> None:
     with volume(tmp_path / "volume", "16m") as store:
         (store / "ballast").write_bytes(b"x" * (14 << 20))
         server = world.server("freed", store, GPUSWARM_DISK_RESERVE=str(4 << 20))
-        until("it says so", lambda: "it needs" in server.health()[1])
+        complaint(server, "it needs")
         (store / "ballast").unlink()
         server.wait_until_healthy()
         assert server.health() == (True, "ready")
@@ -440,7 +445,7 @@ def test_it_is_pulled_once_there_is_room(world: World, tmp_path: Path) -> None:
 
 def test_a_model_that_does_not_exist(world: World) -> None:
     server = world.server("asking", GPUSWARM_MODELS="nosuch:7b")
-    text = until("it says so", lambda: (said := server.health()[1]) and "cannot be had" in said and said)
+    text = complaint(server, "cannot be had")
     assert text.startswith(f"nosuch:7b is not loaded: it cannot be had from {REGISTRY}: pull model manifest: "), text
     end(server)
 
@@ -465,7 +470,8 @@ def play(tasks_from: str, server: Ollama, tmp_path: Path, *options: str, models:
     }
     (tmp_path / "play.yml").write_text(json.dumps(playbook))
     (tmp_path / "hosts.yml").write_text(json.dumps({"gpu_workers": {"hosts": {"gpu-1": variables}}}))
-    command = [Path(sys.executable).with_name("ansible-playbook"), "-i", tmp_path / "hosts.yml", tmp_path / "play.yml"]
+    command: list[str | Path] = [Path(sys.executable).with_name("ansible-playbook")]
+    command += ["-i", tmp_path / "hosts.yml", tmp_path / "play.yml", *options]
     environment = {
         **os.environ,
         "PATH": f"{shim.parent}:{os.environ['PATH']}",
@@ -474,7 +480,7 @@ def play(tasks_from: str, server: Ollama, tmp_path: Path, *options: str, models:
         "ANSIBLE_NOCOLOR": "1",
     }
     done = subprocess.run(
-        [*command, *options],
+        command,
         env=environment, capture_output=True, text=True, timeout=120, check=False, cwd=REPOSITORY,
     )  # fmt: skip
     return done.stdout + done.stderr
