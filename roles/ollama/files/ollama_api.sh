@@ -30,6 +30,26 @@ full_name() {
   esac
 }
 
+# locate MODEL: sets host, path and tag to where its registry has it, and store to where models lie here.
+# Ollama takes the first of three parts for a host: hf.co/USER/MODEL.
+# shellcheck disable=SC2034 # they are for the caller
+locate() {
+  local name
+  name=$(full_name "$1")
+  host=registry.ollama.ai path=${name%:*} tag=${name##*:} store=${OLLAMA_MODELS:-$HOME/.ollama/models}
+  case "$path" in
+    */*/*) host=${path%%/*} path=${path#*/} ;;
+    */*) ;;
+    *) path=library/$path ;;
+  esac
+}
+
+# present MODEL: whether the server has it.
+present() { request POST /api/show 10 "{\"model\":\"$1\"}" >/dev/null; }
+
+# problem_file MODEL: where the reason is why it cannot be had; the health check repeats it.
+problem_file() { printf '/run/gpuswarm/%s' "${1//\//_}"; }
+
 # residency MODEL LOADED: "gpu", "partial" or "none", out of what the server says is loaded (/api/ps).
 # A model's size and the part of it in the GPU's memory are both in its entry; they are equal when all of it is there.
 residency() {

@@ -195,21 +195,42 @@ class Dns:
         self.process.started.send_signal(signal.SIGHUP)
 
 
-class Ollama:
-    """A task of the service ``ollama``: what the role's compose file says, in a node."""
+def store_of(node: Node) -> Path:
+    """Where an Ollama in this node has its models."""
+    return node.bed.directory / f"{node.name}-ollama"
 
-    def __init__(self, node: Node, directory: Path, root: Path, **environment: str) -> None:
+
+class Ollama:
+    """A task of the service ``ollama``: what the role's compose file says, in a node.
+
+    Its store is a copy of the one that the image has, unless there is one already.
+
+    Args:
+        node: where it runs.
+        directory: what the role has written.
+        root: root file system.
+        mounts: more of them (where: what).
+        environment: more of it.
+    """
+
+    def __init__(
+        self, node: Node, directory: Path, root: Path, mounts: Mapping[str, Path] | None = None, **environment: str
+    ) -> None:
         self.node = node
         self.service = yaml.safe_load((directory / "compose.yml").read_text())["services"]["ollama"]
-        self.store = node.bed.directory / f"{node.name}-ollama"
+        self.store = store_of(node)
         if not self.store.exists():
             shutil.copytree(root / "root" / ".ollama", self.store)
         configs = yaml.safe_load((directory / "compose.yml").read_text())["configs"]
+        # What the task and its health check tell each other.
+        (run := node.bed.directory / f"{node.name}-run").mkdir(exist_ok=True)
         self.inside: dict[str, Any] = {
             "root": root,
             "mounts": {
                 "/root/.ollama": self.store,
+                "/run/gpuswarm": run,
                 **{item["target"]: Path(configs[item["source"]]["file"]) for item in self.service["configs"]},
+                **(mounts or {}),
             },
             "env": {"HOME": "/root", **self.service["environment"], **environment},
         }

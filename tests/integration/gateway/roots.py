@@ -13,8 +13,9 @@ from lab.gpuswarm_lab.steps import StepLog
 from lab.gpuswarm_lab.tiny_model import write_model
 
 CACHE = Path(__file__).resolve().parents[3] / "build" / "cache"
+PACKAGE_COMMANDS = ("mmdebstrap", "unzip", "gcc", "strip", "ip", "iptables", "docker-registry")
 NEEDED = {
-    **{command: PACKAGES[command] for command in ("mmdebstrap", "unzip", "gcc", "strip", "ip", "iptables")},
+    **{command: PACKAGES[command] for command in PACKAGE_COMMANDS},
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     "/usr/include/stdlib.h": "libc6-dev",
     "dnsmasq": "dnsmasq-base",
