@@ -49,7 +49,7 @@ NODE_IMAGES = {
     "debian-12-docker": f"{PREFIX}/node:debian-12-docker",
 }
 # Image in the lab's registry -> its build directory below lab/images.
-REGISTRY_IMAGES = {"ollama:lab": "ollama", "nginx:lab": "nginx"}
+REGISTRY_IMAGES = {"ollama:lab": "ollama", "nginx:lab": "nginx", "mtail:lab": "mtail"}
 
 
 def compute_host(zone: str) -> str:
