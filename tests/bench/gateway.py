@@ -262,7 +262,8 @@ async def evenness(target: Target, servers: Sequence[Ollama]) -> float:
     async def one(number: int) -> None:
         tokens = 200 if number % 4 == 0 else 8
         async with waiting:
-            made[(await ask(target, Question(tokens, stream=True))).server] += tokens
+            # LiteLLM names the server in whole answers only.
+            made[(await ask(target, Question(tokens, stream=not target.openai))).server] += tokens
 
     await asyncio.gather(*(one(number) for number in range(120)))
     return max(made[server.node.address] for server in servers) / sum(made.values())
