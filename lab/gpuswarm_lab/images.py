@@ -50,6 +50,7 @@ BASES = {
     "ollama": Base("bookworm", ("ca-certificates", "libgomp1")),
     # The official image of nginx has its JavaScript module too.
     "nginx": Base("forky", ("nginx", "libnginx-mod-http-js")),
+    "mtail": Base("trixie", ("mtail",)),
 }  # fmt: skip
 
 

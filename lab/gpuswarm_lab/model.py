@@ -50,7 +50,7 @@ NODE_IMAGES = {
 }
 # Image in the lab's registry -> its build directory below lab/images.
 MODEL_IMAGE = "ollama:lab"
-REGISTRY_IMAGES = {MODEL_IMAGE: "ollama", "nginx:lab": "nginx"}
+REGISTRY_IMAGES = {MODEL_IMAGE: "ollama", "nginx:lab": "nginx", "mtail:lab": "mtail"}
 # A model that servers have to pull; the registry has it beside the images, as Ollama's own has.
 SECOND_MODEL = "tiny-too"
 
