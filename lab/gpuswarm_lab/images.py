@@ -19,6 +19,7 @@ from . import model
 from .cache import cached, digest
 from .errors import LabError
 from .processes import Daemon
+from .registry_model import push_model
 from .steps import StepLog, capture
 from .tiny_model import write_model
 
@@ -49,6 +50,7 @@ BASES = {
     "ollama": Base("bookworm", ("ca-certificates", "libgomp1")),
     # The official image of nginx has its JavaScript module too.
     "nginx": Base("forky", ("nginx", "libnginx-mod-http-js")),
+    "mtail": Base("trixie", ("mtail",)),
 }  # fmt: skip
 
 
@@ -188,7 +190,7 @@ def registry_store(log: StepLog, lab: model.Lab) -> bool:
     """Have the registry's files: a copy of a cached store, filled through the engine; true if that had to be made."""
     inputs = [IMAGES / name for name in model.REGISTRY_IMAGES.values()]
     bases = [repr(BASES[name]) for name in model.REGISTRY_IMAGES.values()]
-    code = Path(__file__).with_name("tiny_model.py")
+    code = [Path(__file__).with_name(name) for name in ("tiny_model.py", "registry_model.py")]
 
     def make(target: Path) -> None:
         target.mkdir()
@@ -208,15 +210,30 @@ def registry_store(log: StepLog, lab: model.Lab) -> bool:
             for tag in model.REGISTRY_IMAGES:
                 log.run("docker", "tag", f"{model.PREFIX}/{tag}", f"{address}/{tag}")
                 log.run("docker", "push", f"{address}/{tag}")
+                if tag == model.MODEL_IMAGE:
+                    push_second_model(log, address, f"{address}/{tag}")
                 log.run("docker", "rmi", f"{address}/{tag}", f"{model.PREFIX}/{tag}")
         finally:
             daemon.stop(timeout=5)
 
-    path, made = cached(lab.cache, "registry", digest(*inputs, *bases, code), make)
+    path, made = cached(lab.cache, "registry", digest(*inputs, *bases, *code), make)
     store = lab.state / "registry"
     if not store.exists():
         log.run("cp", "-a", "--reflink=auto", path, store)
     return made
+
+
+def push_second_model(log: StepLog, address: str, image: str) -> None:
+    """Give the registry one more model, a larger sibling of the one that the image of Ollama has."""
+    with tempfile.TemporaryDirectory(prefix="gpuswarm-lab-") as temporary:
+        work = Path(temporary)
+        container = capture("docker", "create", image).strip()
+        try:
+            log.run("docker", "cp", f"{container}:/root/.ollama/models", work)
+        finally:
+            log.run("docker", "rm", container)
+        write_model(work / "second.gguf", layers=3)
+        push_model(address, model.SECOND_MODEL, work / "models", (work / "second.gguf").read_bytes())
 
 
 def start_registry(daemon: Daemon, address: str, store: Path, config: Path) -> None:

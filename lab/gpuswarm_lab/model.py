@@ -49,7 +49,10 @@ NODE_IMAGES = {
     "debian-12-docker": f"{PREFIX}/node:debian-12-docker",
 }
 # Image in the lab's registry -> its build directory below lab/images.
-REGISTRY_IMAGES = {"ollama:lab": "ollama", "nginx:lab": "nginx"}
+MODEL_IMAGE = "ollama:lab"
+REGISTRY_IMAGES = {MODEL_IMAGE: "ollama", "nginx:lab": "nginx", "mtail:lab": "mtail"}
+# A model that servers have to pull; the registry has it beside the images, as Ollama's own has.
+SECOND_MODEL = "tiny-too"
 
 
 def compute_host(zone: str) -> str:

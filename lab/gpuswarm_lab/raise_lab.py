@@ -54,7 +54,7 @@ def plan(lab: Lab) -> list[Step]:
         Step(
             "registry",
             lambda log: registry(lab, log),
-            ["engine", "ollama packages", "nginx packages"],
+            ["engine", *(f"{name} packages" for name in model.REGISTRY_IMAGES.values())],
             f"make sure that nothing else listens on port {model.REGISTRY_PORT}, then run the command again",
         ),
         Step("databases", lambda log: databases(lab, log), ["openstack"], LOG_ADVICE),

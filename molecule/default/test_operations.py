@@ -7,6 +7,8 @@ import re
 import shutil
 import subprocess
 import threading
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,6 +123,100 @@ def test_taking_a_server_away_drains_it_first(cluster: Cluster, docker: Callable
     assert sorted(task["Node"] for task in tasks) == list(cluster.workers)
     listed = subprocess.run(["lab/lab", "status"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
     assert "lab-gpu-4" not in listed.stdout
+
+
+SECOND = "tiny-too"
+
+
+@contextmanager
+def sampled(look: Callable[[], Any], pause: float) -> Iterator[list[Any]]:
+    """What ``look`` says again and again, while other things happen."""
+    seen: list[Any] = []
+    stop = threading.Event()
+
+    def go_on() -> None:
+        while not stop.wait(pause):
+            seen.append(look())
+
+    thread = threading.Thread(target=go_on, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+def ask(cluster: Cluster, model: str) -> str:
+    """Have the gateway's next server answer; the server's address, or what went wrong."""
+    body = {"model": model, "prompt": "hello", "stream": False, "options": {"num_predict": 8}}
+    request = urllib.request.Request(f"{cluster.gateway}/api/generate", data=json.dumps(body).encode())  # noqa: S310 (http)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+            return str(response.headers["X-Served-By"]) if json.load(response)["done"] else "failed: not done"
+    except (OSError, ValueError) as error:
+        return f"failed: {error}"
+
+
+def roll(inventory: Path, docker: Callable[[str], Any]) -> str:
+    """Run site, and wait until Swarm has rolled."""
+    output = playbook("site", inventory=inventory)
+    deadline = time.monotonic() + 300
+    while True:
+        # None when Swarm has not begun yet.
+        (status,) = docker("service inspect --format '{{json .UpdateStatus}}' gpuswarm_ollama")
+        state = (status or {}).get("State")
+        if state == "completed":
+            return output
+        tasks = docker("service ps --no-trunc --format '{{json .}}' gpuswarm_ollama")
+        assert state != "paused", tasks
+        assert time.monotonic() < deadline, (state, tasks)
+        time.sleep(1)
+
+
+def test_a_model_more_rolls_node_by_node_without_a_lost_answer(
+    tmp_path: Path, cluster: Cluster, connect: Connect, docker: Callable[[str], Any]
+) -> None:
+    inventory = tmp_path / "lab"
+    shutil.copytree(ROOT / "inventory" / "lab", inventory)
+    variables = inventory / "group_vars" / "all.yml"
+    text = variables.read_text(encoding="utf-8")
+    assert text.count("ollama_models: [tiny]") == 1
+    variables.write_text(text.replace("ollama_models: [tiny]", f"ollama_models: [tiny, {SECOND}]"), encoding="utf-8")
+    eye = connect(cluster.manager)  # a connection of the thread's own
+
+    def running() -> int:
+        """Replicas that Swarm counts as running; with a health check these are the healthy ones."""
+        states = eye.check_output("docker service ps --format '{{.CurrentState}}' gpuswarm_ollama").splitlines()
+        return sum(state.startswith("Running") for state in states)
+
+    with (
+        sampled(lambda: ask(cluster, "tiny"), 0.1) as answers,
+        sampled(running, 0.3) as counts,
+    ):
+        output = roll(inventory, docker)
+    # Every server has pulled it before any replica was stopped.
+    assert output.count(f"=> (item={SECOND})") >= len(cluster.workers), output[-6000:]
+    assert [answer for answer in answers if answer.startswith("failed")] == []
+    assert len(answers) > 50
+    assert min(counts) >= len(cluster.workers) - 1
+    assert min(counts) < len(cluster.workers), "nothing was rolled"
+    assert len({ask(cluster, SECOND) for _ in range(12)}) == len(cluster.workers)
+    assert "failed" not in "".join(ask(cluster, SECOND) for _ in range(12))
+
+
+def test_models_go_only_when_asked_for(cluster: Cluster, docker: Callable[[str], Any]) -> None:
+    roll(ROOT / "inventory" / "lab", docker)
+    listed = playbook("prune")
+    for name in cluster.workers:
+        assert f"{name}: {SECOND}:latest; -e ollama_prune=true removes them" in listed
+    assert set(changes(listed).values()) == {0}
+    told = playbook("prune", "--check", "--diff", "-e", "ollama_prune=true")
+    assert changes(told) == dict.fromkeys(cluster.workers, 1)
+    assert changes(playbook("prune", "-e", "ollama_prune=true")) == dict.fromkeys(cluster.workers, 1)
+    assert set(changes(playbook("prune", "-e", "ollama_prune=true")).values()) == {0}
+    assert ask(cluster, SECOND).startswith("failed: HTTP Error 404")
+    assert not ask(cluster, "tiny").startswith("failed")
 
 
 def test_of_two_recoveries_at_once_the_second_leaves(manager: Host) -> None:

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import platform
+import random
 import statistics
 import sys
 import tempfile
@@ -24,11 +25,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import (
     MODEL,
     REPOSITORY,
     Bed,
     Dns,
+    Exporter,
     Gateway,
     Ollama,
     Process,
@@ -41,10 +45,10 @@ from lab.gpuswarm_lab.steps import StepLog
 
 HERE = Path(__file__).parent
 OUTPUT = REPOSITORY / "build" / "bench"
+LITELLM = OUTPUT / "litellm"
 SERVICE = "tasks.gpuswarm_ollama"
 # Swarm, measured: a vanished worker's tasks leave DNS after this time.
 LEAVES_DNS_S = 6.0
-HEALTH_INTERVAL_S = 5.0
 ADDED_P95_MS = 2.0
 WORST_S = 1.5
 MEMORY_MB = 100.0
@@ -80,25 +84,53 @@ class Row:
 
 @dataclass(frozen=True)
 class Target:
-    """A gateway, or a server itself."""
+    """A gateway, or a server itself; LiteLLM speaks the OpenAI style only."""
 
     name: str
     address: str
     port: int
     process: Process | None = None
+    openai: bool = False
 
 
-def question(tokens: int, *, stream: bool) -> bytes:
-    """A request for an answer of this many tokens, as bytes of HTTP."""
-    body = json.dumps(
-        {"model": MODEL, "prompt": "hello", "stream": stream, "options": {"num_predict": tokens}}
-    ).encode()
-    head = f"POST /api/generate HTTP/1.1\r\nHost: bench\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+@dataclass(frozen=True)
+class Question:
+    """What is asked."""
+
+    tokens: int
+    stream: bool
+
+    def bytes_for(self, target: Target) -> bytes:
+        """As bytes of HTTP."""
+        asked: dict[str, Any] = {"model": MODEL, "prompt": "hello", "stream": self.stream}
+        wanted = {"max_tokens": self.tokens} if target.openai else {"options": {"num_predict": self.tokens}}
+        body = json.dumps(asked | wanted).encode()
+        path = "/v1/completions" if target.openai else "/api/generate"
+        head = (
+            f"POST {path} HTTP/1.1", "Host: bench", "Connection: close", "Content-Type: application/json",
+            f"Content-Length: {len(body)}", "", "",
+        )  # fmt: skip
+        return "\r\n".join(head).encode() + body
+
+    def is_answered(self, target: Target, text: bytes) -> bool:
+        """Whether the answer has its end."""
+        if not target.openai:
+            return b'"done":true' in text
+        return b"data: [DONE]" in text if self.stream else b'"finish_reason"' in text
 
 
-async def ask(target: Target, request: bytes, limit: float = 60) -> Answer:
+def server_of(head: str) -> str:
+    """Address of the server that answered, out of the answer's header."""
+    for line in head.splitlines():
+        name, _, value = line.partition(": ")
+        if name.lower() in ("x-served-by", "x-litellm-model-api-base"):
+            return value.split(", ")[-1].split(" : ")[-1].removeprefix("http://").partition(":")[0]
+    return ""
+
+
+async def ask(target: Target, question: Question, limit: float = 60) -> Answer:
     """Send a request on a connection of its own and read the answer to its end."""
+    request = question.bytes_for(target)
     began = time.monotonic()
     first, text, server = False, b"", ""
     with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
@@ -108,16 +140,13 @@ async def ask(target: Target, request: bytes, limit: float = 60) -> Answer:
                 writer.write(request)
                 head = await reader.readuntil(b"\r\n\r\n")
                 first = head.startswith(b"HTTP/1.1 200 ")
-                for line in head.decode().splitlines():
-                    name, _, value = line.partition(": ")
-                    if name.lower() == "x-served-by":
-                        server = value.split(", ")[-1].split(" : ")[-1].rpartition(":")[0]
+                server = server_of(head.decode())
                 text = await reader.read()
                 while part := await reader.read():
                     text += part
             finally:
                 writer.close()
-    return Answer(began, time.monotonic() - began, first, first and b'"done":true' in text, server)
+    return Answer(began, time.monotonic() - began, first, first and question.is_answered(target, text), server)
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float]:
@@ -128,11 +157,13 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 async def latency(direct: Target, gateways: Sequence[Target], rounds: int) -> dict[str, dict[str, float]]:
     """Milliseconds that each gateway adds to a small answer. All take turns, so that the machine's mood meets all."""
-    times: dict[str, list[float]] = {target.name: [] for target in (direct, *gateways)}
-    request = question(1, stream=False)
+    targets = [direct, *gateways]
+    times: dict[str, list[float]] = {target.name: [] for target in targets}
+    order = random.Random(1)  # noqa: S311 (the same order every time)
     for number in range(rounds + 10):
-        for target in (direct, *gateways):
-            answer = await ask(target, request)
+        order.shuffle(targets)  # nobody always comes after the same one
+        for target in targets:
+            answer = await ask(target, Question(1, stream=False))
             if number >= 10 and answer.complete:
                 times[target.name].append(answer.seconds * 1000)
     base = percentiles(times[direct.name])
@@ -145,12 +176,11 @@ async def latency(direct: Target, gateways: Sequence[Target], rounds: int) -> di
 async def throughput(target: Target, seconds: float) -> float:
     """Small answers a second to eight clients."""
     end = time.monotonic() + seconds
-    request = question(1, stream=False)
 
     async def client() -> int:
         done = 0
         while time.monotonic() < end:
-            done += (await ask(target, request)).complete
+            done += (await ask(target, Question(1, stream=False))).complete
         return done
 
     return sum(await asyncio.gather(*(client() for _ in range(8)))) / seconds
@@ -178,7 +208,7 @@ class Swarm:
         lost.node.come_back()
         back = time.monotonic()
         # The task is new to DNS with its first success, which comes at the end of an interval.
-        time.sleep(HEALTH_INTERVAL_S)
+        time.sleep(float(lost.service["healthcheck"]["interval"].removesuffix("s")))
         lost.wait_until_healthy()
         self.publish(self.servers)
         return back
@@ -188,17 +218,17 @@ async def bad_weather(
     swarm: Swarm, gateways: Sequence[Target], rows: dict[str, Row], *, times: int, rate: float
 ) -> None:
     """Steady load on every gateway, every other request streamed, while servers vanish and return."""
-    requests = [question(8, stream=False), question(8, stream=True)]
+    questions = [Question(8, stream=False), Question(8, stream=True)]
     answers: dict[str, list[Answer]] = {target.name: [] for target in gateways}
     over = asyncio.Event()
 
-    async def one(target: Target, request: bytes) -> None:
-        answers[target.name].append(await ask(target, request))
+    async def one(target: Target, question: Question) -> None:
+        answers[target.name].append(await ask(target, question))
 
     async def load(target: Target) -> None:
         tasks, number, began = [], 0, time.monotonic()
         while not over.is_set():
-            tasks.append(asyncio.create_task(one(target, requests[number % 2])))
+            tasks.append(asyncio.create_task(one(target, questions[number % 2])))
             number += 1
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
         await asyncio.gather(*tasks)
@@ -232,7 +262,8 @@ async def evenness(target: Target, servers: Sequence[Ollama]) -> float:
     async def one(number: int) -> None:
         tokens = 200 if number % 4 == 0 else 8
         async with waiting:
-            made[(await ask(target, question(tokens, stream=True))).server] += tokens
+            # LiteLLM names the server in whole answers only.
+            made[(await ask(target, Question(tokens, stream=not target.openai))).server] += tokens
 
     await asyncio.gather(*(one(number) for number in range(120)))
     return max(made[server.node.address] for server in servers) / sum(made.values())
@@ -241,7 +272,7 @@ async def evenness(target: Target, servers: Sequence[Ollama]) -> float:
 async def memory(target: Target, servers: Sequence[Ollama]) -> float:
     """Megabytes (PSS) of the gateway's processes with a thousand open streams; the servers hold all of them back."""
     assert target.process
-    request = question(8, stream=True)
+    request = Question(8, stream=True).bytes_for(target)
     writers = []
     with contextlib.ExitStack() as stack:
         for server in servers:
@@ -321,6 +352,7 @@ def table(rows: dict[str, Row]) -> str:
 def peers(made: Bed, directory: Path, servers: Sequence[Ollama]) -> Iterator[tuple[Target, Dns | None]]:
     """The gateways, each in a node of its own."""
     ours = Gateway(made.node("ours"), directory / "ours" / "gateway", made.roots["nginx"])
+    Exporter(ours, made.roots["mtail"])
     yield Target("ours", ours.node.address, 8080, ours.process), ours.dns
 
     node = made.node("original")
@@ -337,10 +369,47 @@ def peers(made: Bed, directory: Path, servers: Sequence[Ollama]) -> Iterator[tup
     process = node.start("haproxy", ["haproxy", "-db", "-f", HERE / "haproxy.cfg"])
     yield Target("haproxy", node.address, 8080, process), dns
 
+    node = made.node("litellm")
+    config = made.directory / "litellm.yml"
+    config.write_text(yaml.safe_dump(litellm(servers)))
+    process = node.start(
+        "litellm", [LITELLM / "bin" / "litellm", "--config", config, "--host", node.address, "--port", "8080"],
+        env={
+            "HOME": str(made.directory), "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR",
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true", # nobody else is in this network
+        },
+    )  # fmt: skip
+    yield Target("litellm", node.address, 8080, process, openai=True), None
+
+
+def litellm(servers: Sequence[Ollama]) -> dict[str, Any]:
+    """LiteLLM's configuration. It has no time-out for connecting only: this one would be too short for real answers."""
+    return {
+        "model_list": [
+            {"model_name": MODEL, "litellm_params": {"model": f"ollama/{MODEL}", "api_base": server.url}}
+            for server in servers
+        ],
+        "router_settings": {
+            "routing_strategy": "least-busy", "num_retries": 2, "timeout": 10, "allowed_fails": 1, "cooldown_time": 10,
+        },
+        "litellm_settings": {"telemetry": False},
+    }  # fmt: skip
+
+
+def install_litellm(log: StepLog) -> None:
+    """Have LiteLLM in its own environment; does nothing when it is there."""
+    wanted = HERE / "litellm.txt"
+    installed = LITELLM / "installed.txt"
+    if installed.exists() and installed.read_text() == wanted.read_text():
+        return
+    log.run(sys.executable, "-m", "venv", "--clear", LITELLM)
+    log.run(LITELLM / "bin" / "pip", "install", "--quiet", "--requirement", wanted)
+    installed.write_text(wanted.read_text())
+
 
 def answers(target: Target) -> bool:
     """Whether a target gives a whole answer."""
-    return asyncio.run(ask(target, question(1, stream=False))).complete
+    return asyncio.run(ask(target, Question(1, stream=False))).complete
 
 
 def measure(options: argparse.Namespace) -> dict[str, Row]:
@@ -348,6 +417,7 @@ def measure(options: argparse.Namespace) -> dict[str, Row]:
     directory = Path(tempfile.mkdtemp(prefix="gsgw-bench-"))
     log = StepLog(directory / "packages.log")
     install_packages(log, {"haproxy": "haproxy"})
+    install_litellm(log)
     variables = {"gateway_tls": False, "gateway_served_by_header": True, "ollama_max_queue": 2 * STREAMS}
     write_roles(directory, {"ours": variables}, with_ollama=True)
     with bed(directory) as made:
@@ -360,15 +430,16 @@ def measure(options: argparse.Namespace) -> dict[str, Row]:
         targets = [target for target, _ in found]
         swarm = Swarm([dns for _, dns in found if dns], servers)
         for target in targets:
-            until(f"{target.name} answers", partial(answers, target), 60, 0.5)
+            until(f"{target.name} answers", partial(answers, target), 120, 0.5)
         rows = {target.name: Row(target.name) for target in targets}
 
         say("a: latency and throughput")
         direct = Target("direct", servers[0].node.address, 11434)
         for name, added in asyncio.run(latency(direct, targets, options.rounds)).items():
             rows[name].added_ms = added
-        for target in targets:
-            rows[target.name].requests_per_second = asyncio.run(throughput(target, 5))
+        for _ in range(5):
+            for target in targets:
+                rows[target.name].requests_per_second += asyncio.run(throughput(target, 1)) / 5
         say(f"b: servers vanish and return, {options.times} times")
         asyncio.run(bad_weather(swarm, targets, rows, times=options.times, rate=options.rate))
         say("c: evenness")

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.gpuswarm.ollama.tests.bench.gateway import Row, goals, percentiles, table
+from ansible_collections.gpuswarm.ollama.tests.bench.gateway import (
+    Question,
+    Row,
+    Target,
+    goals,
+    percentiles,
+    server_of,
+    table,
+)
 
 GOOD = {"added_ms": {"p50": 0.1, "p95": 1.0, "p99": 3.0}, "worst_s": 1.2, "back_s": [6.0, 7.0], "memory_mb": 60.0}
 
@@ -43,3 +51,33 @@ def test_the_table_has_a_line_for_each_gateway() -> None:
     lines = table(rows({}, {})).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| ours", "| peer"]
     assert len({line.count("|") for line in lines}) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "server"),
+    [
+        ("X-Served-By: 10.0.0.2:11434", "10.0.0.2"),
+        ("x-served-by: 10.0.0.2:11434, 10.0.0.3:11434 : 10.0.0.4:11434", "10.0.0.4"),
+        ("x-litellm-model-api-base: http://10.0.0.5:11434", "10.0.0.5"),
+        ("Server: nginx", ""),
+    ],
+)
+def test_who_answered_is_known_by_the_header(header: str, server: str) -> None:
+    assert server_of(f"HTTP/1.1 200 OK\r\nDate: today\r\n{header}\r\n\r\n") == server
+
+
+@pytest.mark.parametrize(
+    ("openai", "stream", "end"),
+    [
+        (False, False, b'{"response":"","done":true}'),
+        (False, True, b'{"response":"","done":true}'),
+        (True, False, b'{"choices":[{"finish_reason":"length"}]}'),
+        (True, True, b"data: [DONE]"),
+    ],
+)
+def test_an_answer_is_whole_with_its_end(openai: bool, stream: bool, end: bytes) -> None:
+    target = Target("peer", "10.0.0.2", 8080, openai=openai)
+    question = Question(8, stream=stream)
+    assert question.is_answered(target, b"data: x\n" + end)
+    assert not question.is_answered(target, b"data: x\n")
+    assert (b'"max_tokens": 8' if openai else b'"num_predict": 8') in question.bytes_for(target)

@@ -47,4 +47,10 @@ function firstByte(r) {
     return isNaN(seconds) ? 'null' : seconds.toFixed(3);
 }
 
-export default { keyHash, model, tries, server, firstByte };
+// For the exporter: a line for each server that was tried in vain.
+function failed(r) {
+    return tried(r).slice(0, -1)
+        .map((address) => `failed model=${r.variables.gateway_known_model} upstream=${address}\n`).join('');
+}
+
+export default { keyHash, model, tries, server, firstByte, failed };

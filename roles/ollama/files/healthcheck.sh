@@ -10,7 +10,11 @@ loaded=$(request GET /api/ps 3) || { echo "the server does not answer"; exit 1; 
 for model in ${GPUSWARM_MODELS:?}; do
   case "$(residency "$model" "$loaded"):${GPUSWARM_REQUIRE_GPU:-true}" in
     gpu:*|partial:false) ;;
-    none:*) echo "$model is not loaded"; exit 1 ;;
+    none:*)
+      reason=$(cat "$(problem_file "$model")" 2>/dev/null)
+      echo "$model is not loaded${reason:+: $reason}"
+      exit 1
+      ;;
     *) echo "$model is not wholly in the GPU's memory"; exit 1 ;;
   esac
 done

@@ -30,6 +30,26 @@ full_name() {
   esac
 }
 
+# locate MODEL: sets host, path and tag to where its registry has it, and store to where models lie here.
+# Ollama takes the first of three parts for a host: hf.co/USER/MODEL.
+# shellcheck disable=SC2034 # they are for the caller
+locate() {
+  local name
+  name=$(full_name "$1")
+  host=registry.ollama.ai path=${name%:*} tag=${name##*:} store=${OLLAMA_MODELS:-$HOME/.ollama/models}
+  case "$path" in
+    */*/*) host=${path%%/*} path=${path#*/} ;;
+    */*) ;;
+    *) path=library/$path ;;
+  esac
+}
+
+# present MODEL: whether the server has it.
+present() { request POST /api/show 10 "{\"model\":\"$1\"}" >/dev/null; }
+
+# problem_file MODEL: where the reason is why it cannot be had; the health check repeats it.
+problem_file() { printf '/run/gpuswarm/%s' "${1//\//_}"; }
+
 # residency MODEL LOADED: "gpu", "partial" or "none", out of what the server says is loaded (/api/ps).
 # A model's size and the part of it in the GPU's memory are both in its entry; they are equal when all of it is there.
 residency() {
@@ -63,7 +83,7 @@ busy() {
 }
 
 # drain SERVER SECONDS: waits until the server (its process id) has no client any more, or SECONDS have passed.
-# A gateway believes an answer of DNS for gateway_resolve_valid (2) seconds, and so still sends requests for a moment.
+# A gateway asks DNS every gateway_resolve_valid + 1 (2) seconds, and so still sends requests for a moment.
 drain() {
   local deadline=$((SECONDS + $2)) settled=$((SECONDS + 4))
   while kill -0 "$1" 2>/dev/null && { [ "$SECONDS" -lt "$settled" ] || busy; } && [ "$SECONDS" -lt "$deadline" ]; do

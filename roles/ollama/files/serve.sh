@@ -8,6 +8,13 @@ here=${BASH_SOURCE[0]%/*}
 
 say() { printf 'gpuswarm: %s\n' "$*"; }
 
+host='' path='' tag='' store='' # set by locate
+# At its start Ollama throws away what no model uses, and so what a pull that was cut off has got so far.
+for model in ${GPUSWARM_MODELS:?}; do
+  locate "$model"
+  [ -e "$store/manifests/$host/$path/$tag" ] || export OLLAMA_NOPRUNE=1
+done
+
 ollama serve &
 server=$!
 keeper=
@@ -22,7 +29,14 @@ load() {
     request POST /api/embed "${GPUSWARM_LOAD_SECONDS:-900}" "$body,\"input\":\"\"}" >/dev/null
 }
 
-present() { request POST /api/show 10 "{\"model\":\"$1\"}" >/dev/null; }
+# Names under which a pull through the cache was cut off after it had all.
+tidy() {
+  local name
+  for name in $(request GET /api/tags 10 | grep -o '"name":"cache:500[01]/[^"]*"'); do
+    name=${name#*:\"}
+    request DELETE /api/delete 10 "{\"model\":\"${name%\"}\"}" >/dev/null
+  done
+}
 
 # One round over all models; fails when one is not loaded at its end.
 ensure_models() {
@@ -31,8 +45,10 @@ ensure_models() {
     loaded=$(request GET /api/ps 5) || return 1
     [ "$(residency "$model" "$loaded")" = none ] || continue
     if ! present "$model"; then
-      say "pulling $model"
-      ollama pull "$model" </dev/null || { say "$model could not be pulled"; return 1; }
+      # In a group of its own, which can be ended as a whole.
+      setsid /bin/bash "$here/pull.sh" "$model" &
+      pulling=$!
+      wait "$pulling" || return 1
     fi
     say "loading $model"
     load "$model" || { say "$model could not be loaded"; return 1; }
@@ -43,16 +59,23 @@ ensure_models() {
 # bash waits for a sleep before it runs a trap, so sleeps run in the background and are waited for.
 pause() { sleep "$1" & wait $!; }
 
-delay=1
-while kill -0 "$server" 2>/dev/null; do
-  if ensure_models 2>/dev/null; then
-    delay=1
-    pause "${GPUSWARM_MODEL_CHECK_SECONDS:-10}"
-  else
-    pause "$delay"
-    delay=$((delay < 60 ? delay * 2 : 60))
-  fi
-done &
+keep() {
+  local delay=1 tidied=false pulling=
+  # Without a client, the server notes how far the pull has come.
+  trap '[ -z "$pulling" ] || kill -- "-$pulling" 2>/dev/null; exit' TERM
+  while kill -0 "$server" 2>/dev/null; do
+    if ensure_models 2>/dev/null; then
+      delay=1
+      $tidied || tidy 2>/dev/null
+      tidied=true
+      pause "${GPUSWARM_MODEL_CHECK_SECONDS:-10}"
+    else
+      pause "$delay"
+      delay=$((delay < 60 ? delay * 2 : 60))
+    fi
+  done
+}
+keep &
 keeper=$!
 
 wait "$server"

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import httpx
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from ansible_collections.gpuswarm.ollama.tests.integration.gateway.roots import prepare
 from lab.gpuswarm_lab.steps import StepLog, capture
@@ -195,21 +196,42 @@ class Dns:
         self.process.started.send_signal(signal.SIGHUP)
 
 
-class Ollama:
-    """A task of the service ``ollama``: what the role's compose file says, in a node."""
+def store_of(node: Node) -> Path:
+    """Where an Ollama in this node has its models."""
+    return node.bed.directory / f"{node.name}-ollama"
 
-    def __init__(self, node: Node, directory: Path, root: Path, **environment: str) -> None:
+
+class Ollama:
+    """A task of the service ``ollama``: what the role's compose file says, in a node.
+
+    Its store is a copy of the one that the image has, unless there is one already.
+
+    Args:
+        node: where it runs.
+        directory: what the role has written.
+        root: root file system.
+        mounts: more of them (where: what).
+        environment: more of it.
+    """
+
+    def __init__(
+        self, node: Node, directory: Path, root: Path, mounts: Mapping[str, Path] | None = None, **environment: str
+    ) -> None:
         self.node = node
         self.service = yaml.safe_load((directory / "compose.yml").read_text())["services"]["ollama"]
-        self.store = node.bed.directory / f"{node.name}-ollama"
+        self.store = store_of(node)
         if not self.store.exists():
             shutil.copytree(root / "root" / ".ollama", self.store)
         configs = yaml.safe_load((directory / "compose.yml").read_text())["configs"]
+        # What the task and its health check tell each other.
+        (run := node.bed.directory / f"{node.name}-run").mkdir(exist_ok=True)
         self.inside: dict[str, Any] = {
             "root": root,
             "mounts": {
                 "/root/.ollama": self.store,
+                "/run/gpuswarm": run,
                 **{item["target"]: Path(configs[item["source"]]["file"]) for item in self.service["configs"]},
+                **(mounts or {}),
             },
             "env": {"HOME": "/root", **self.service["environment"], **environment},
         }
@@ -236,6 +258,11 @@ class Ollama:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
 
+    def clients(self) -> int:
+        """Connections that others than itself have to the server."""
+        lines = self.node.run("ss", "-Htn", "state", "established", "sport", "=", ":11434").splitlines()
+        return len([line for line in lines if "127.0.0.1" not in line])
+
     def restart(self) -> None:
         """Start it again, on the same store."""
         self.process = self.node.start("ollama", self.service["entrypoint"], **self.inside)
@@ -247,7 +274,7 @@ class Ollama:
         done = self.node.start("health", self.service["healthcheck"]["test"][1:], **inside)
         return done.wait(30) == 0, done.output().strip()
 
-    def wait_until_healthy(self, seconds: float = 60) -> None:
+    def wait_until_healthy(self, seconds: float = 180) -> None:
         until(f"{self.node.name} is healthy", lambda: self.health()[0], seconds, pause=0.3)
 
 
@@ -258,7 +285,11 @@ class Gateway:
         self.node = node
         self.directory = directory
         self.service = yaml.safe_load((directory / "compose.yml").read_text())["services"]["gateway"]
-        self.inside: dict[str, Any] = {"root": root, "mounts": {"/gpuswarm": directory}}
+        # What it writes for its exporter.
+        self.requests = node.bed.directory / f"{node.name}-requests"
+        self.requests.mkdir(exist_ok=True)
+        shared = {item["target"]: self.requests for item in self.service["volumes"] if item["type"] == "volume"}
+        self.inside: dict[str, Any] = {"root": root, "mounts": {"/gpuswarm": directory, **shared}}
         node.sysctls(self.service["sysctls"])
         self.dns = Dns(node)
         self.process = node.start("nginx", self.service["entrypoint"], **self.inside)
@@ -303,9 +334,55 @@ class Gateway:
         """What it has complained about."""
         return [line for line in self.process.output().splitlines() if not line.startswith('{"time"')]
 
+    def health(self) -> bool:
+        """What the service's health check says, run inside of the node as Swarm would."""
+        return self.node.start("health", self.service["healthcheck"]["test"][1:], **self.inside).wait(30) == 0
+
     def logged(self, request_id: str) -> dict[str, Any]:
         """The line of one request."""
         return until("the request is logged", lambda: [line for line in self.log() if line["id"] == request_id])[0]
+
+
+class Exporter:
+    """A task of the service ``gateway-metrics``: what the role's compose file says, in the node of its gateway."""
+
+    def __init__(self, gateway: Gateway, root: Path) -> None:
+        self.gateway = gateway
+        compose = yaml.safe_load((gateway.directory / "compose.yml").read_text())
+        service = compose["services"]["gateway-metrics"]
+        self.command = ["mtail", *service["command"]]
+        self.inside: dict[str, Any] = {
+            "root": root,
+            "mounts": {
+                **{item["target"]: gateway.requests for item in service["volumes"]},
+                **{item["target"]: Path(compose["configs"][item["source"]]["file"]) for item in service["configs"]},
+            },
+        }
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it reads what the gateway writes."""
+        self.process = self.gateway.node.start("mtail", self.command, **self.inside)
+
+        def reads() -> bool:
+            self.gateway.http.get("/health")  # writes a line
+            return self.value("gpuswarm_gateway_in_flight") >= 0
+
+        until("the exporter reads", reads)
+
+    def page(self) -> str:
+        """What Prometheus gets."""
+        return httpx.get(f"http://{self.gateway.node.address}:3903/metrics", timeout=10).raise_for_status().text
+
+    def value(self, name: str, **labels: str) -> float:
+        """Sum of the samples that have these labels; -1 if there are none."""
+        found = [
+            sample.value
+            for family in text_string_to_metric_families(self.page())
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(found) if found else -1
 
 
 class Bed:

@@ -20,7 +20,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "gateway_served_by_header": True,
         "gateway_max_body_size": "2m",
         "gateway_body_buffer_size": "64k",
-        "gateway_client_timeout": 2,
+        "gateway_client_timeout": 5,
+        # Tests put another model beside the configured one.
+        "ollama_environment": {"OLLAMA_MAX_LOADED_MODELS": "2"},
     },
     "secured": {
         "gateway_api_keys": [{"name": "alice", "key": ALICE}],

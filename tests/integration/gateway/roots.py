@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from lab.gpuswarm_lab.cache import cached, digest
@@ -13,8 +14,9 @@ from lab.gpuswarm_lab.steps import StepLog
 from lab.gpuswarm_lab.tiny_model import write_model
 
 CACHE = Path(__file__).resolve().parents[3] / "build" / "cache"
+PACKAGE_COMMANDS = ("mmdebstrap", "unzip", "gcc", "strip", "ip", "iptables", "docker-registry")
 NEEDED = {
-    **{command: PACKAGES[command] for command in ("mmdebstrap", "unzip", "gcc", "strip", "ip", "iptables")},
+    **{command: PACKAGES[command] for command in PACKAGE_COMMANDS},
     "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
     "/usr/include/stdlib.h": "libc6-dev",
     "dnsmasq": "dnsmasq-base",
@@ -23,7 +25,7 @@ NEEDED = {
 
 
 def prepare(log: StepLog) -> dict[str, Path]:
-    """Root file systems of nginx and of Ollama with one tiny model, made if they are not in the cache."""
+    """Root file systems of nginx, mtail, and Ollama with one tiny model, made if they are not in the cache."""
     install_packages(log, NEEDED)
 
     def unpack(name: str, target: Path) -> None:
@@ -31,9 +33,6 @@ def prepare(log: StepLog) -> dict[str, Path]:
         target.mkdir()
         log.run("tar", "--extract", "--file", tar, "--directory", target)
         (target / "gpuswarm").mkdir()
-
-    def nginx(target: Path) -> None:
-        unpack("nginx", target)
 
     def ollama(target: Path) -> None:
         unpack("ollama", target)
@@ -56,6 +55,9 @@ def prepare(log: StepLog) -> dict[str, Path]:
     code = Path(__file__).read_text()
     images = IMAGES / "ollama"
     return {
-        "nginx": cached(CACHE, "bed-nginx", digest(repr(BASES["nginx"]), code), nginx)[0],
+        **{
+            name: cached(CACHE, f"bed-{name}", digest(repr(BASES[name]), code), partial(unpack, name))[0]
+            for name in ("nginx", "mtail")
+        },
         "ollama": cached(CACHE, "bed-ollama", digest(repr(BASES["ollama"]), images, code), ollama)[0],
     }

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ollama
 import openai
@@ -13,6 +14,9 @@ import pytest
 
 from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import MODEL, Gateway
 from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import ROOT
+
+if TYPE_CHECKING:
+    from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import Cluster
 
 MESSAGES: list[Any] = [{"role": "user", "content": "hello"}]
 FEW = {"num_predict": 8}
@@ -24,6 +28,39 @@ TOOL: Any = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
+
+
+# The tiny model of the bed with a template that knows tools. What it says is without meaning, so its answer is bound to
+# the form of a call: what makes a call of it is the server.
+TOOLS_MODEL = "tiny-with-tools"
+TEMPLATE = (
+    "{{ range .Messages }}{{ .Content }} {{ end }}{{ if .Tools }}{{ .Tools }} {{ end }}"
+    "{{ range .Messages }}{{ range .ToolCalls }}"
+    '{"name": "{{ .Function.Name }}", "parameters": {{ .Function.Arguments }}}{{ end }}{{ end }}'
+)
+CALL: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string", "enum": ["weather"]},
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string", "enum": ["Paris"]}},
+            "required": ["city"],
+        },
+    },
+    "required": ["name", "parameters"],
+}
+
+
+@pytest.fixture(scope="module")
+def with_tools(cluster: Cluster) -> Iterator[str]:
+    for server in cluster.servers:
+        with ollama.Client(host=server.url, timeout=60) as client:
+            client.create(model=TOOLS_MODEL, from_=MODEL, template=TEMPLATE)
+    yield TOOLS_MODEL
+    for server in cluster.servers:
+        with ollama.Client(host=server.url, timeout=60) as client:
+            client.delete(TOOLS_MODEL)
 
 
 @pytest.fixture
@@ -90,6 +127,33 @@ def test_tools_that_the_model_has_not(native: ollama.Client) -> None:
     assert caught.value.status_code == 400
 
 
+def test_tools(native: ollama.Client, with_tools: str) -> None:
+    answer = native.chat(with_tools, MESSAGES, tools=[TOOL], format=CALL, options={"num_predict": 200})
+    assert answer.message.tool_calls
+    assert [(call.function.name, call.function.arguments) for call in answer.message.tool_calls] == [
+        ("weather", {"city": "Paris"})
+    ]
+
+
+def test_tools_streamed(native: ollama.Client, with_tools: str) -> None:
+    parts = list(
+        native.chat(with_tools, MESSAGES, tools=[TOOL], format=CALL, options={"num_predict": 200}, stream=True)
+    )
+    assert parts[-1].done
+    calls = [call.function.name for part in parts for call in part.message.tool_calls or []]
+    assert calls == ["weather"]
+
+
+def test_the_answer_of_a_tool_is_taken(native: ollama.Client, with_tools: str) -> None:
+    call = {"function": {"name": "weather", "arguments": {"city": "Paris"}}}
+    messages = [
+        *MESSAGES,
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "rain", "tool_name": "weather"},
+    ]
+    assert native.chat(with_tools, messages, tools=[TOOL], options=FEW).done
+
+
 def test_a_wrong_key(secured: Gateway, trust: ssl.SSLContext) -> None:
     client = ollama.Client(host=secured.tls_url, headers={"Authorization": "Bearer wrong"}, verify=trust)
     with pytest.raises(ollama.ResponseError, match="a key is needed") as caught:
@@ -125,6 +189,18 @@ def test_openai_embeddings(compatible: openai.OpenAI) -> None:
 def test_openai_models(compatible: openai.OpenAI) -> None:
     assert f"{MODEL}:latest" in [model.id for model in compatible.models.list()]
     assert compatible.models.retrieve(f"{MODEL}:latest").id == f"{MODEL}:latest"
+
+
+def test_openai_tools(compatible: openai.OpenAI, with_tools: str) -> None:
+    form: Any = {"type": "json_schema", "json_schema": {"name": "call", "schema": CALL}}
+    answer = compatible.chat.completions.create(
+        model=with_tools, messages=MESSAGES, tools=[TOOL], response_format=form, max_tokens=200
+    )
+    assert answer.choices[0].finish_reason == "tool_calls"
+    calls: Any = answer.choices[0].message.tool_calls
+    assert [(call.function.name, json.loads(call.function.arguments)) for call in calls] == [
+        ("weather", {"city": "Paris"})
+    ]
 
 
 def test_openai_errors(compatible: openai.OpenAI, secured: Gateway, trust: ssl.SSLContext) -> None:

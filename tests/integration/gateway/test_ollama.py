@@ -76,7 +76,7 @@ def test_a_server_that_is_not_there(server: Ollama) -> None:
 def test_the_script_loads_again_what_was_unloaded(cluster: Cluster) -> None:
     server = cluster.servers[2]
     unload(server)
-    server.wait_until_healthy(30)
+    server.wait_until_healthy()
 
 
 def test_a_running_answer_is_finished_before_the_server_stops(server: Ollama) -> None:
@@ -87,7 +87,7 @@ def test_a_running_answer_is_finished_before_the_server_stops(server: Ollama) ->
         server.process.send(signal.SIGTERM)
         *_, last = lines
     assert json.loads(last)["done"]
-    server.process.wait(20)
+    server.process.wait(60)
     server.restart()
     server.wait_until_healthy()
 

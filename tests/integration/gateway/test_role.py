@@ -24,6 +24,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "rate": ({"gateway_rate_per_key": "fast"}, "are such as 5r/s"),
     "ports": ({"gateway_port": 443}, "are both 443"),
+    "metrics": ({"gateway_metrics_port": 80}, "gateway_metrics_port is 80"),
+    "models": ({"gateway_metrics_models": ["a b"]}, "a list of names of models is wanted"),
     "where": ({"gateway_placement_constraints": []}, "set gateway_update=roll"),
 }
 
@@ -55,7 +57,7 @@ def test_check_mode_then_a_run_then_nothing_more(tmp_path: Path) -> None:
     for item in (*service["secrets"], *service["configs"]):
         kind = compose["secrets"] if item in service["secrets"] else compose["configs"]
         assert Path(kind[item["source"]]["file"]).is_file()
-    assert "volumes" not in service
+    assert [item["type"] for item in service["volumes"]] == ["volume"], "nothing of the manager's own file system"
 
     # A key that changes is another secret, and nothing else changes but the version.
     before = {name: item["name"] for name, item in compose["secrets"].items()}

@@ -7,7 +7,9 @@ import json
 import socket
 import ssl
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
@@ -160,37 +162,117 @@ def test_rate_of_a_key(limited: Gateway) -> None:
 
 
 def freeze(stack: ExitStack, cluster: Cluster) -> None:
+    until("nobody is served any more", lambda: in_work(cluster) == 0)
     for server in cluster.servers:
         stack.enter_context(server.frozen())
+
+
+def in_work(cluster: Cluster) -> int:
+    return sum(server.clients() for server in cluster.servers)
 
 
 def test_concurrency_of_an_address(cluster: Cluster, limited: Gateway) -> None:
     cluster.write("limited", gateway_rate_per_key="")
     limited.reload()
-    with httpx.Client(base_url=limited.url, headers=bearer(BOB), timeout=60) as client:
+    with (
+        httpx.Client(base_url=limited.url, headers=bearer(BOB), timeout=60) as client,
+        ThreadPoolExecutor(2) as pool,
+        ExitStack() as stack,
+    ):
+        freeze(stack, cluster)
+        running = [pool.submit(client.post, "/api/generate", json=QUESTION) for _ in range(2)]
+        until("two are with servers", lambda: in_work(cluster) == 2)
+        third = client.get("/api/version")
+        assert third.status_code == 429
+        assert third.headers["Retry-After"] == "7"
+        for url in ("/api/version", "/health"):
+            elsewhere = client.get(url, headers={"X-Forwarded-For": "192.0.2.1", "Authorization": ""})
+            assert elsewhere.status_code != 429, "the trusted balancer speaks for another client"
+        stack.close()
+        assert all(item.result().json()["done"] for item in running)
+        until("they no longer count", lambda: client.get("/api/version").is_success)
+
+
+@pytest.fixture(scope="module")
+def by_key_and_address(cluster: Cluster) -> Gateway:
+    """The other two limits; what it replaces is tested above."""
+    gateway = cluster.gateways["limited"]
+    cluster.write(
+        "limited", gateway_rate_per_key="", gateway_concurrency_per_key=1, gateway_concurrency_per_address=0,
+        gateway_rate_per_address="1r/m", gateway_burst_per_address=3,
+    )  # fmt: skip
+    gateway.reload()
+    return gateway
+
+
+def test_rate_of_an_address(by_key_and_address: Gateway) -> None:
+    def ask(address: str, key: str) -> httpx.Response:
+        return by_key_and_address.http.get("/api/version", headers={"X-Forwarded-For": address, **bearer(key)})
+
+    answers = [ask("192.0.2.1", key) for key in (ALICE, BOB, ALICE, BOB, ALICE)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429], "one, and a burst of three"
+    assert answers[-1].headers["Retry-After"] == "7"
+    assert "too many requests" in answers[-1].json()["error"]
+    assert ask("192.0.2.2", ALICE).status_code == 200, "the other address is not held up"
+
+
+def test_concurrency_of_a_key(cluster: Cluster, by_key_and_address: Gateway) -> None:
+    def ask(address: str, key: str) -> httpx.Response:
+        headers = {"X-Forwarded-For": address, **bearer(key)}
+        return httpx.post(f"{by_key_and_address.url}/api/generate", json=QUESTION, headers=headers, timeout=60)
+
+    with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
+        freeze(stack, cluster)
+        first = pool.submit(ask, "192.0.2.11", BOB)
+        until("the first is with a server", lambda: in_work(cluster) == 1)
+        second = ask("192.0.2.12", BOB)
+        assert second.status_code == 429
+        assert second.headers["Retry-After"] == "7"
+        other = pool.submit(ask, "192.0.2.13", ALICE)
+        until("the other key is let through meanwhile", lambda: in_work(cluster) == 2)
+        stack.close()
+        assert (first.result().status_code, other.result().status_code) == (200, 200)
+    until("it no longer counts", lambda: ask("192.0.2.14", BOB).is_success, pause=1)
+
+
+def test_a_certificate_of_ones_own(cluster: Cluster, secured: Gateway, tmp_path: Path) -> None:
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+
+    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc")
+    openssl("req", "-x509", *new_key, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt", "-days", "9")
+    openssl(
+        "req", "-x509", *new_key, "-subj", "/CN=llm", "-addext", "subjectAltName=DNS:llm.example", "-addext",
+        "basicConstraints=critical,CA:FALSE", "-CA", "ca.crt", "-CAkey", "ca.key", "-keyout", "llm.key",
+        "-out", "llm.crt", "-days", "9",
+    )  # fmt: skip
+    key = (tmp_path / "llm.key").read_text()
+    said = cluster.write("secured", gateway_tls_certificate=(tmp_path / "llm.crt").read_text(), gateway_tls_key=key)
+    assert not [line for line in key.splitlines() if line in said]
+    secured.reload()
+    try:
+        context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
         with (
-            client.stream("POST", "/api/generate", json=LONG) as first,
-            client.stream("POST", "/api/generate", json=LONG) as second,
-            ExitStack() as stack,
+            socket.create_connection((secured.node.address, 8443), timeout=20) as raw,
+            context.wrap_socket(raw, server_hostname="llm.example") as wrapped,
         ):
-            freeze(stack, cluster)
-            third = client.get("/api/version")
-            assert third.status_code == 429
-            assert third.headers["Retry-After"] == "7"
-            for url in ("/api/version", "/health"):
-                elsewhere = client.get(url, headers={"X-Forwarded-For": "192.0.2.1", "Authorization": ""})
-                assert elsewhere.status_code != 429, "the trusted balancer speaks for another client"
-            stack.close()
-            assert first.read()
-            assert second.read()
-        until("the streams no longer count", lambda: client.get("/api/version").is_success)
+            wrapped.sendall(
+                f"GET /api/version HTTP/1.0\r\nHost: llm.example\r\nAuthorization: Bearer {ALICE}\r\n\r\n".encode()
+            )
+            assert b" 200 " in wrapped.recv(4096)
+    finally:
+        cluster.write("secured")
+        secured.reload()
+    with secured.tls() as client:
+        assert client.get("/api/version", headers=bearer(ALICE)).status_code == 200, "a self-signed one again"
 
 
 def test_a_certificate_and_keys_change_under_a_running_answer(cluster: Cluster, secured: Gateway) -> None:
     old = secured.tls()
     old_certificate = (secured.directory / "private" / "tls.crt").read_text()
     with old.stream("POST", "/api/generate", json=LONG, headers=bearer(ALICE)) as answer, ExitStack() as stack:
-        freeze(stack, cluster)
+        for server in cluster.servers:
+            stack.enter_context(server.frozen())
         cluster.write(
             "secured",
             gateway_tls_names=[secured.node.address, "new.example"],

@@ -1,0 +1,549 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a server gets its models: the real one, the role's cache in real nginx, and a registry that speaks TLS.
+
+The registry has the names of Ollama's own, redirects blobs to another host as that does, and
+writes down what it is asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import yaml
+
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import (
+    MODEL,
+    REPOSITORY,
+    Dns,
+    Node,
+    Ollama,
+    Process,
+    store_of,
+    until,
+    write_roles,
+)
+from lab.gpuswarm_lab.model import SECOND_MODEL
+from lab.gpuswarm_lab.registry_model import push_model
+from lab.gpuswarm_lab.tiny_model import write_model
+
+if TYPE_CHECKING:
+    from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import Cluster
+
+REGISTRY, BLOBS = "registry.ollama.ai", "blobs.example"
+SLICE = 64 * 1024
+HUGE = 23_000_000_000
+
+REGISTRY_CONF = """
+error_log stderr warn;
+pid /run/nginx.pid;
+events {}
+http {
+  log_format asked '$remote_addr $request_method $host$uri "$http_range" $status';
+  access_log /dev/stdout asked;
+  types {}
+  default_type application/octet-stream;
+  ssl_certificate /gpuswarm/tls.crt;
+  ssl_certificate_key /gpuswarm/tls.key;
+  server {
+    listen 443 ssl;
+    server_name registry.ollama.ai;
+    location ~ ^/v2/(?<name>.+)/manifests/(?<tag>[^/]+)$ {
+      default_type application/vnd.docker.distribution.manifest.v2+json;
+      alias /gpuswarm/store/manifests/registry.ollama.ai/$name/$tag;
+    }
+    location ~ ^/v2/.+/blobs/sha256:(?<digest>[0-9a-f]+)$ {
+      if ($request_method = GET) {
+        return 307 https://blobs.example$request_uri;
+      }
+      alias /gpuswarm/store/blobs/sha256-$digest;
+    }
+  }
+  server {
+    listen 443 ssl;
+    server_name blobs.example;
+    include /gpuswarm/speed.conf;
+    location ~ ^/v2/.+/blobs/sha256:(?<digest>[0-9a-f]+)$ {
+      alias /gpuswarm/store/blobs/sha256-$digest;
+    }
+  }
+}
+"""
+
+
+class Registry:
+    """Ollama's registry, with one tiny model and the manifest of a huge one."""
+
+    def __init__(self, node: Node, roots: dict[str, Path]) -> None:
+        self.node = node
+        self.directory = node.bed.directory / "registry"
+        self.directory.mkdir()
+        store = self.directory / "store"
+        shutil.copytree(roots["ollama"] / "root" / ".ollama" / "models", store)
+        manifests = store / "manifests" / REGISTRY / "library"
+        self.manifest: dict[str, Any] = json.loads((manifests / MODEL / "latest").read_text())
+        huge = {**self.manifest, "layers": [{"mediaType": "x", "digest": "sha256:" + "f" * 64, "size": HUGE}]}
+        (manifests / "huge").mkdir()
+        (manifests / "huge" / "1b").write_text(json.dumps(huge))
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-subj",
+             "/CN=registry", "-addext", f"subjectAltName=DNS:{REGISTRY},DNS:{BLOBS}", "-keyout",
+             self.directory / "tls.key", "-out", self.directory / "tls.crt"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        self.certificate = self.directory / "tls.crt"
+        (self.directory / "nginx.conf").write_text(REGISTRY_CONF)
+        (self.directory / "speed.conf").write_text("")
+        # Files of the store belong to root alone.
+        subprocess.run(["chmod", "-R", "a+rX", store], check=True)
+        self.process = node.start(
+            "nginx", ["nginx", "-c", "/gpuswarm/nginx.conf", "-g", "daemon off;"],
+            root=roots["nginx"], mounts={"/gpuswarm": self.directory},
+        )  # fmt: skip
+
+    @property
+    def model_digest(self) -> str:
+        """Of the layer with the weights, the largest one."""
+        return str(max(self.manifest["layers"], key=lambda layer: layer["size"])["digest"])
+
+    @property
+    def model_size(self) -> int:
+        return int(max(layer["size"] for layer in self.manifest["layers"]))
+
+    def asked(self) -> list[str]:
+        """What it was asked for, one line each."""
+        return [line for line in self.process.output().splitlines() if "/v2/" in line]
+
+    def blobs_sent(self) -> list[str]:
+        return [line for line in self.asked() if BLOBS in line]
+
+    @contextmanager
+    def slow(self, rate: str) -> Iterator[None]:
+        """Blobs come at this rate for a while."""
+        try:
+            self._speed(f"limit_rate {rate};")
+            yield
+        finally:
+            self._speed("")
+
+    def _speed(self, text: str) -> None:
+        (self.directory / "speed.conf").write_text(text)
+        self.process.send(signal.SIGHUP)
+
+
+class Cache:
+    """A task of the service ``cache``: what the role's compose file says, in a node."""
+
+    def __init__(self, node: Node, directory: Path, root: Path, registry: Registry) -> None:
+        self.node = node
+        self.files = node.bed.directory / f"{node.name}-files"
+        self.files.mkdir()
+        self.service = yaml.safe_load((directory / "compose.yml").read_text())["services"]["cache"]
+        self.dns = Dns(node)
+        self.dns.hosts.write_text(f"{registry.node.address} {REGISTRY} {BLOBS}\n")
+        self.dns.process.started.send_signal(signal.SIGHUP)
+        self.inside: dict[str, Any] = {
+            "root": root,
+            "mounts": {
+                "/gpuswarm": directory,
+                "/cache": self.files,
+                "/etc/ssl/certs/ca-certificates.crt": registry.certificate,
+            },
+        }
+        self.process: Process
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.node.address}:5000"
+
+    def start(self) -> None:
+        self.process = self.node.start("cache", self.service["entrypoint"], **self.inside)
+        until("the cache is healthy", self.healthy)
+
+    def healthy(self) -> bool:
+        test = [word.replace("$$", "$") for word in self.service["healthcheck"]["test"][1:]]
+        return self.node.start("health", test, **self.inside).wait(10) == 0
+
+    def pieces(self) -> list[Path]:
+        return [path for path in (self.files / "files").rglob("*") if path.is_file()]
+
+
+@dataclass(frozen=True)
+class World:
+    cluster: Cluster
+    directory: Path
+    registry: Registry
+    cache: Cache
+
+    def server(self, name: str, store: Path | None = None, **environment: str) -> Ollama:
+        """A new server, with an empty volume or the given one."""
+        node = self.cluster.bed.node(name)
+        if store is None:
+            store_of(node).mkdir()
+        else:
+            store_of(node).symlink_to(store)
+        hosts = self.cluster.bed.directory / f"{name}-hosts"
+        hosts.write_text(
+            f"127.0.0.1 localhost\n{self.cache.node.address} cache\n{self.registry.node.address} {REGISTRY} {BLOBS}\n"
+        )
+        return Ollama(
+            node, self.directory / "ollama", self.cluster.bed.roots["ollama"],
+            {"/etc/hosts": hosts, "/gpuswarm/ca.crt": self.registry.certificate},
+            SSL_CERT_FILE="/gpuswarm/ca.crt", **environment,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    directory = tmp_path_factory.mktemp("cached")
+    variables = {"gateway_tls": False, "ollama_cache": True, "ollama_cache_slice": "64k", "ollama_cache_min_free": "1m"}
+    write_roles(directory, {"cached": variables}, with_ollama=True)
+    roots = cluster.bed.roots
+    registry = Registry(cluster.bed.node("registry"), roots)
+    cache = Cache(cluster.bed.node("cache"), directory / "ollama", roots["nginx"], registry)
+    yield World(cluster, directory, registry, cache)
+    cache.process.kill()
+    registry.process.kill()
+
+
+def names(server: Ollama) -> list[str]:
+    return [model["name"] for model in httpx.get(f"{server.url}/api/tags").json()["models"]]
+
+
+def complaint(server: Ollama, words: str) -> str:
+    """What the health check says, once these words are in it."""
+    return until(f"it says {words}", lambda: text if words in (text := server.health()[1]) else "")
+
+
+def end(*servers: Ollama) -> None:
+    for server in servers:
+        server.process.kill()
+
+
+def test_the_first_server_fills_the_cache_and_the_second_asks_nobody_else(world: World) -> None:
+    first = world.server("first")
+    first.wait_until_healthy()
+    assert names(first) == [f"{MODEL}:latest"], "clients see the cache's name"
+    sent = world.registry.blobs_sent()
+    assert sent
+    assert all(line.startswith(world.cache.node.address) for line in sent), "the server asked the registry itself"
+
+    second = world.server("second")
+    second.wait_until_healthy()
+    assert names(second) == [f"{MODEL}:latest"]
+    assert world.registry.blobs_sent() == sent
+    # The registry tells a server's size of a blob too; the cache knew it.
+    assert not [line for line in world.registry.asked() if "HEAD" in line]
+    end(first, second)
+
+
+def test_two_servers_at_once_share_one_transfer(world: World) -> None:
+    shutil.rmtree(world.cache.files / "files")
+    world.cache.process.kill()
+    world.cache.start()
+    before = len(world.registry.blobs_sent())
+    servers = [world.server(f"twin-{number}") for number in (1, 2)]
+    for server in servers:
+        server.wait_until_healthy()
+    asked = [line.split('"')[1] for line in world.registry.blobs_sent()[before:] if world.registry.model_digest in line]
+    assert len(asked) == len(set(asked)) == -(-world.registry.model_size // SLICE)
+    end(*servers)
+
+
+def test_a_transfer_that_is_cut_off_goes_on_after_the_last_piece(world: World) -> None:
+    for piece in world.cache.pieces():
+        piece.unlink()
+    world.cache.process.kill()
+    world.cache.start()
+    url = f"{world.cache.url}/data/v2/library/{MODEL}/blobs/{world.registry.model_digest}"
+    part = httpx.get(url, headers={"Range": f"bytes=0-{3 * SLICE - 1}"})
+    assert part.status_code == 206
+    assert len(part.content) == 3 * SLICE
+    before = len(world.registry.blobs_sent())
+    server = world.server("resumed")
+    server.wait_until_healthy()
+    asked = [line.split('"')[1] for line in world.registry.blobs_sent()[before:] if world.registry.model_digest in line]
+    assert f"bytes={3 * SLICE}-{4 * SLICE - 1}" in asked
+    assert not {f"bytes={n * SLICE}-{(n + 1) * SLICE - 1}" for n in range(3)} & set(asked)
+    end(server)
+
+
+def test_a_server_that_is_stopped_while_it_pulls_goes_on_where_it_was(world: World) -> None:
+    before = len(world.registry.blobs_sent())
+    with world.registry.slow("60k"):
+        server = world.server("stopped", GPUSWARM_CACHE="")
+        blob = server.store / "models" / "blobs" / world.registry.model_digest.replace(":", "-")
+        partial = blob.with_name(f"{blob.name}-partial")
+        until("it has got some of it", lambda: partial.exists() and partial.stat().st_blocks * 512 > 150_000)
+        server.process.send(signal.SIGTERM)
+        server.process.wait(30)
+    server.restart()
+    server.wait_until_healthy()
+    lines = [line for line in world.registry.blobs_sent()[before:] if world.registry.model_digest in line]
+    begins = [int(line.split("bytes=")[1].split("-")[0]) for line in lines]
+    assert begins[-1] > 100_000, lines
+    end(server)
+
+
+def test_what_has_gone_bad_in_the_cache_is_not_accepted_and_heals(world: World) -> None:
+    spoilt = max(world.cache.pieces(), key=lambda path: path.stat().st_size)
+    with spoilt.open("r+b") as file:
+        file.seek(-100, os.SEEK_END)
+        file.write(b"spoilt")
+    server = world.server("doubting")
+    server.wait_until_healthy()
+    log = server.process.output()
+    assert "digest mismatch" in log
+    assert "port 5001" in log
+    assert "pulling from" not in log, "the registry was asked directly"
+    end(server)
+
+    before = world.registry.blobs_sent()
+    trusting = world.server("trusting")
+    trusting.wait_until_healthy()
+    assert "mismatch" not in trusting.process.output()
+    assert world.registry.blobs_sent() == before
+    end(trusting)
+
+
+def test_the_registry_away_is_no_matter_for_what_the_cache_has(world: World) -> None:
+    world.registry.node.vanish()
+    try:
+        server = world.server("offline")
+        server.wait_until_healthy(120)
+    finally:
+        world.registry.node.come_back()
+    end(server)
+
+
+def test_without_the_cache_a_server_keeps_what_it_has_and_a_new_one_asks_the_registry(world: World) -> None:
+    owner = world.server("owner")
+    owner.wait_until_healthy()
+    end(owner)
+    world.cache.process.kill()
+    try:
+        before = len(world.registry.blobs_sent())
+        owner.restart()
+        owner.wait_until_healthy()
+        assert len(world.registry.blobs_sent()) == before
+        end(owner)
+
+        new = world.server("new")
+        new.wait_until_healthy()
+        assert f"{MODEL} was pulled from {REGISTRY}" in new.process.output()
+        assert names(new) == [f"{MODEL}:latest"]
+        end(new)
+    finally:
+        world.cache.start()
+
+
+def test_a_name_that_a_cut_off_pull_left_is_tidied_away(world: World) -> None:
+    server = world.server("untidy")
+    server.wait_until_healthy()
+    end(server)
+    manifests = server.store / "models" / "manifests"
+    left = manifests / "cache:5001" / "library" / MODEL
+    shutil.copytree(manifests / REGISTRY / "library" / MODEL, left)
+    server.restart()
+    server.wait_until_healthy()
+    until("the name is gone", lambda: not (left / "latest").exists())
+    assert names(server) == [f"{MODEL}:latest"]
+    assert server.health() == (True, "ready")
+    end(server)
+
+
+def test_the_cache_keeps_to_its_size(world: World) -> None:
+    directory = world.directory / "small"
+    shutil.copytree(world.directory / "ollama", directory)
+    text = (directory / "cache.conf").read_text()
+    assert "max_size=30g" in text
+    (directory / "cache.conf").write_text(text.replace("max_size=30g", "max_size=256k"))
+    cache = Cache(world.cluster.bed.node("small"), directory, world.cluster.bed.roots["nginx"], world.registry)
+    url = f"{cache.url}/data/v2/library/{MODEL}/blobs/{world.registry.model_digest}"
+    assert len(httpx.get(url).content) == world.registry.model_size
+    until("it has thrown away the oldest", lambda: 0 < sum(p.stat().st_size for p in cache.pieces()) <= 384 * 1024, 40)
+    cache.process.kill()
+
+
+def test_the_labs_second_model_comes_out_of_its_image_registry(world: World, tmp_path: Path) -> None:
+    # Plain HTTP, and blobs that are sent without a redirect, which Ollama of some versions does not take by itself.
+    bed = world.cluster.bed
+    node = bed.node("images")
+    config = tmp_path / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/images}}}}\nhttp: {{addr: ':5000'}}\n"
+    )
+    node.start("registry", ["docker-registry", "serve", config], env={"OTEL_TRACES_EXPORTER": "none"})
+    address = f"{node.address}:5000"
+    until("it answers", lambda: httpx.get(f"http://{address}/v2/").is_success)
+    write_model(tmp_path / "second.gguf", layers=3)
+    push_model(address, SECOND_MODEL, world.registry.directory / "store", (tmp_path / "second.gguf").read_bytes())
+
+    variables = {"ollama_cache": True, "ollama_cache_upstream": f"http://{address}", "ollama_cache_min_free": "1m"}
+    write_roles(tmp_path, {"lab": {"gateway_tls": False, **variables}}, with_ollama=True)
+    cache = Cache(bed.node("labcache"), tmp_path / "ollama", bed.roots["nginx"], world.registry)
+    server = replace(world, cache=cache).server("labgpu", GPUSWARM_MODELS=SECOND_MODEL)
+    server.wait_until_healthy()
+    assert names(server) == [f"{SECOND_MODEL}:latest"]
+    assert f"{SECOND_MODEL} was pulled through the cache" in server.process.output()
+    question = {"model": SECOND_MODEL, "prompt": "hello", "stream": False, "options": {"num_predict": 8}}
+    assert httpx.post(f"{server.url}/api/generate", json=question, timeout=30).json()["done"]
+    end(server)
+    cache.process.kill()
+
+
+@contextmanager
+def volume(directory: Path, size: str) -> Iterator[Path]:
+    """A file system of this size."""
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", directory], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "--lazy", directory], check=True)
+
+
+@pytest.mark.parametrize("cache", ["cache", ""], ids=["through the cache", "from the registry"])
+def test_a_model_that_does_not_fit_is_not_pulled_and_the_replica_says_so(
+    world: World, tmp_path: Path, cache: str
+) -> None:
+    with volume(tmp_path / "volume", "64m") as store:
+        server = world.server(f"full-{cache or 'direct'}", store, GPUSWARM_MODELS="huge:1b", GPUSWARM_CACHE=cache)
+        text = complaint(server, "it needs")
+        assert not server.health()[0]
+        assert text.startswith("huge:1b is not loaded: it needs 21.4GiB more"), text
+        assert "64.0MiB are free and 2.0GiB stay so (ollama_disk_reserve)" in text
+        assert "fleet_gpu_volume_size" in text
+        assert "playbook prune" in text
+        assert f"gpuswarm: huge:1b: {text.partition(': ')[2]}" in server.process.output()
+        assert not list((store / "models" / "blobs").glob("*")), "it began to pull"
+        end(server)
+
+
+def test_it_is_pulled_once_there_is_room(world: World, tmp_path: Path) -> None:
+    with volume(tmp_path / "volume", "16m") as store:
+        (store / "ballast").write_bytes(b"x" * (14 << 20))
+        server = world.server("freed", store, GPUSWARM_DISK_RESERVE=str(4 << 20))
+        complaint(server, "it needs")
+        (store / "ballast").unlink()
+        server.wait_until_healthy()
+        assert server.health() == (True, "ready")
+        end(server)
+
+
+def test_a_model_that_does_not_exist(world: World) -> None:
+    server = world.server("asking", GPUSWARM_MODELS="nosuch:7b")
+    text = complaint(server, "cannot be had")
+    assert text.startswith(f"nosuch:7b is not loaded: it cannot be had from {REGISTRY}: pull model manifest: "), text
+    end(server)
+
+
+def play(tasks_from: str, server: Ollama, tmp_path: Path, *options: str, models: list[str]) -> str:
+    """Run one of the role's lists of tasks against a server; ``docker`` enters its node instead of a container."""
+    shim = tmp_path / "bin" / "docker"
+    shim.parent.mkdir(exist_ok=True)
+    env = " ".join(f"'{key}={value}'" for key, value in server.inside["env"].items())
+    shim.write_text(
+        f"#!/bin/bash\n[ $1 = ps ] && echo replica && exit\nshift 2\n"
+        f"exec nsenter --target {server.process.pid} --mount --pid --net --root --wd "
+        f'env -i PATH=/usr/local/bin:/usr/bin:/bin {env} "$@"\n'
+    )
+    shim.chmod(0o755)
+    role = {"name": "gpuswarm.ollama.ollama", "tasks_from": tasks_from}
+    playbook = [{"hosts": "gpu-1", "gather_facts": False, "tasks": [{"ansible.builtin.import_role": role}]}]
+    variables = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "ollama_models": models,
+    }
+    (tmp_path / "play.yml").write_text(json.dumps(playbook))
+    (tmp_path / "hosts.yml").write_text(json.dumps({"gpu_workers": {"hosts": {"gpu-1": variables}}}))
+    command: list[str | Path] = [Path(sys.executable).with_name("ansible-playbook")]
+    command += ["-i", tmp_path / "hosts.yml", tmp_path / "play.yml", *options]
+    environment = {
+        **os.environ,
+        "PATH": f"{shim.parent}:{os.environ['PATH']}",
+        "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
+        "ANSIBLE_INVENTORY_ENABLED": "yaml",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    done = subprocess.run(
+        command,
+        env=environment, capture_output=True, text=True, timeout=120, check=False, cwd=REPOSITORY,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def test_prune_lists_and_removes_what_is_not_wanted(world: World, tmp_path: Path) -> None:
+    server = world.server("pruned")
+    server.wait_until_healthy()
+    httpx.post(f"{server.url}/api/copy", json={"source": MODEL, "destination": "old:7b"}).raise_for_status()
+
+    listed = play("prune", server, tmp_path, models=[MODEL])
+    assert "gpu-1: old:7b; -e ollama_prune=true removes them" in listed
+    assert "changed=0" in listed
+    told = play("prune", server, tmp_path, "--check", "--diff", "-e", "ollama_prune=true", models=[MODEL])
+    assert "gpu-1: old:7b" in told
+    assert "changed=1" in told
+    assert sorted(names(server)) == ["old:7b", f"{MODEL}:latest"]
+
+    assert "changed=1" in play("prune", server, tmp_path, "-e", "ollama_prune=true", models=["qwen3:30b"])
+    assert names(server) == [f"{MODEL}:latest"], "what the running replica is configured with was removed"
+    again = play("prune", server, tmp_path, "-e", "ollama_prune=true", models=[MODEL])
+    assert "gpu-1: nothing to remove" in again
+    assert "changed=0" in again
+    server.wait_until_healthy()
+    end(server)
+
+
+def test_a_model_more_is_pulled_by_the_running_replica(world: World, tmp_path: Path) -> None:
+    server = world.server("growing", GPUSWARM_MODELS="other", OLLAMA_NOPRUNE="1")
+    until("it answers", lambda: httpx.get(f"{server.url}/api/version").is_success)
+    assert "changed=1" in play("pull", server, tmp_path, models=[MODEL])
+    assert f"{MODEL}:latest" in names(server)
+    assert "changed=0" in play("pull", server, tmp_path, models=[MODEL])
+    refused = play("pull", server, tmp_path, models=[MODEL, "nosuch:7b"])
+    assert "failed=1" in refused
+    assert f"On gpu-1, of ollama_models: nosuch:7b: it cannot be had from {REGISTRY}: pull model manifest:" in refused
+    assert "Nothing that runs was changed." in refused
+    end(server)
+
+
+def test_the_volume_gets_its_driver_options(tmp_path: Path) -> None:
+    options = {"type": "nfs", "o": "addr=192.168.180.5,nfsvers=4.2,rw", "device": ":/srv/models"}
+    write_roles(
+        tmp_path, {"nfs": {"ollama_volume": "ollama_nfs", "ollama_volume_driver_opts": options}}, with_ollama=True
+    )
+    compose = yaml.safe_load((tmp_path / "ollama" / "compose.yml").read_text())
+    assert compose["volumes"] == {"ollama_nfs": {"name": "ollama_nfs", "driver_opts": options}}
+    assert compose["services"]["ollama"]["volumes"] == ["ollama_nfs:/root/.ollama"]
+    assert "cache" not in compose["services"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ollama_models", ["http://10.0.0.1/library/mine"]),
+        ("ollama_models", ["two words"]),
+        ("ollama_disk_reserve", "a lot"),
+        ("ollama_cache_upstream", "registry.ollama.ai"),
+        ("ollama_cache_max_size", "30 GB"),
+        ("ollama_cache_slice", "0"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path: Path, variable: str, value: object) -> None:
+    said = write_roles(tmp_path, {"wrong": {variable: value}}, with_ollama=True, check=False)
+    assert f"{variable} is {value}" in said or (variable in said and f"{value}" in said), said
+    assert not (tmp_path / "ollama" / "compose.yml").exists()
