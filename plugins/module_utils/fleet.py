@@ -110,7 +110,7 @@ def surge_specs(specs: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     gpus = [spec for spec in specs if spec["role"] == ROLE_GPU_WORKER]
     if not gpus:
         return []
-    stem, _, number = str(gpus[-1]["name"]).rpartition("-")
+    stem, number = str(gpus[-1]["name"]).rsplit("-", 1)
     zones = list(dict.fromkeys(spec.get("availability_zone") for spec in gpus))
     own = {
         "name": f"{stem}-{int(number) + 1}",
