@@ -26,6 +26,8 @@ from .tokens import COMPUTE_MICROVERSION, TokenCache, endpoint
 
 TIMEOUT = 5.0  # seconds for each question
 HEAD_START = 10.0  # seconds for the requests that are sent before a run is there
+MORE_LOOKS = 2  # after one that found a loss: what is lost together is not always lost within the same second
+MORE_LOOKS_PAUSE = 1.0  # seconds
 TOKEN_WINDOW = 1800.0  # seconds in which runs for a token are counted
 
 # What systemd's ExecCondition makes of the exit status (systemd.service(5)): 0 goes on, 1 to 254 skips quietly.
@@ -162,8 +164,20 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
     told += _append(config, _closed(verdicts, lines, now))
     reasons = recovery.worth_a_run(verdicts)
     told += _note(config, verdicts)
-    told += _head_start(config, verdicts, sight.servers, lines)
-    return (GO_ON if reasons else NOTHING_TO_DO), told + reasons
+    asked = _head_start(config, verdicts, sight.servers, lines)
+    known: set[str] = set()
+    for _ in range(MORE_LOOKS if asked else 0):
+        time.sleep(MORE_LOOKS_PAUSE)
+        known |= {verdict.server for verdict in verdicts if verdict.step == RESTORE}
+        sight = look(config, time.time())
+        verdicts = recovery.assess(config["specs"], sight.seen(time.time()), settings, lines)
+        fresh = [verdict for verdict in verdicts if verdict.step == RESTORE and verdict.server not in known]
+        if not fresh or sight.servers is None or sight.nodes is None:
+            break
+        reasons += recovery.worth_a_run(fresh)
+        told += _note(config, fresh)
+        asked += _head_start(config, fresh, sight.servers, lines)
+    return (GO_ON if reasons else NOTHING_TO_DO), told + asked + reasons
 
 
 def _head_start(

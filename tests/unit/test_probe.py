@@ -244,6 +244,28 @@ def test_a_head_start_that_is_refused_is_said_and_leaves_the_rest_to_the_run(
     assert "HTTP 409" in asked
 
 
+def test_what_is_lost_a_moment_later_is_asked_for_too(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    second = {"id": "demo-gpu-2", "name": "demo-gpu-2", "status": "ACTIVE"}
+    second["metadata"] = {"gpuswarm_fleet": "demo", "gpuswarm_role": "gpu_worker"}  # type: ignore[assignment]
+    servers = json.loads(Handler.body)["servers"]
+    servers[1]["status"] = "SHELVED"
+
+    def wait(_seconds: float) -> None:
+        servers[2]["status"] = "SHELVED"
+        servers[1]["OS-EXT-STS:task_state"] = "unshelving"
+        monkeypatch.setattr(Handler, "body", json.dumps({"servers": servers}).encode())
+
+    servers.append(second)
+    monkeypatch.setattr(Handler, "body", json.dumps({"servers": servers}).encode())
+    monkeypatch.setattr(time, "sleep", wait)
+    status, told = probe.run(fleet | {"specs": [*fleet["specs"], {"name": "demo-gpu-2", "role": "gpu_worker"}]})
+    assert status == probe.GO_ON
+    assert [path for path, _ in Handler.posted] == [f"/v2.1/servers/demo-gpu-{n}/action" for n in (1, 2)]
+    assert sum("lost, SHELVED" in line for line in told) == 2
+    phases = [(line["server"], line["phase"]) for line in journal.parse(Path(fleet["journal"]).read_text("utf-8"))]
+    assert phases == [(f"demo-gpu-{n}", phase) for n in (1, 2) for phase in ("noticed", "restoring")]
+
+
 @pytest.mark.parametrize("case", ["after a failure", "never shelved", "already asked", "something else to do"])
 def test_no_head_start(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: str) -> None:
     lose(monkeypatch)
