@@ -84,9 +84,10 @@ def test_status_shows_every_server(cluster: Cluster) -> None:
         assert re.search(rf"{name} +ACTIVE .* ready .* healthy", output), output
 
 
-def test_status_for_programs(cluster: Cluster) -> None:
+def test_status_for_programs(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANSIBLE_CALLBACK_RESULT_FORMAT", "json")
     output = playbook("status", "-e", "status_output=json")
-    told = json.loads(output[output.index("{") : output.rindex("}") + 1])
+    told = json.loads(output[output.rindex("=> {") + 3 : output.rindex("}") + 1])["msg"]
     assert told["well"] is True
     assert sorted(server["server"] for server in told["servers"]) == sorted((cluster.manager, *cluster.workers))
 
