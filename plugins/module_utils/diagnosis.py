@@ -45,6 +45,8 @@ ROTATE = "rotate"  # drain it, and give it a new life
 REST = "rest"  # drain it and shelve it: the schedule wants fewer servers now
 RETIRE = "retire"  # drain it and delete it with its disk and its node: it was there for a rotation
 
+HEALTHY = "healthy"  # the verdict that nothing is wrong
+
 # Rungs of the ladder, the mildest first.
 RESTART_DOCKER = "restart_docker"
 REBOOT = "reboot"

@@ -16,6 +16,7 @@ from .diagnosis import (
     CONVERGE,
     ESCALATE,
     EXAMINE,
+    HEALTHY,
     REBOOT,
     REPLACE,
     REPORT,
@@ -94,7 +95,8 @@ def failed_within(lines: Iterable[Mapping[str, Any]], server: str, now: float, s
 
 
 def _planned(verdict: Verdict, lines: Sequence[Mapping[str, Any]], now: float, policy: Policy) -> Verdict:
-    if verdict.step in (WAIT, EXAMINE) and _being_restored(lines):
+    # One that is well again already too: the run looks at it, and writes down how it went.
+    if (verdict.step in (WAIT, EXAMINE) or verdict.verdict == HEALTHY) and _being_restored(lines):
         verdict = replace(verdict, step=RESTORE, reason=f"{verdict.reason}; it is being restored")
     if verdict.step in (EXAMINE, ESCALATE):
         examine = verdict.step == EXAMINE

@@ -141,7 +141,9 @@ def recoveries(lines: Iterable[Mapping[str, Any]]) -> list[Recovery]:
         if phase == "noticed":
             verdict = str(line.get("verdict") or "unknown")
             if server in current and epoch - last[server] < SAME_RECOVERY_S:
-                found[current[server]] = replace(found[current[server]], verdict=verdict)
+                # What a run sees of a server that the cloud is bringing back already is not why it was lost.
+                if "restoring" not in found[current[server]].phases:
+                    found[current[server]] = replace(found[current[server]], verdict=verdict)
                 continue
             current[server] = len(found)
             found.append(Recovery(server, verdict, epoch))

@@ -230,7 +230,7 @@ def _closed(verdicts: Sequence[Verdict], lines: Sequence[Mapping[str, Any]], now
     """
     ended = []
     for verdict in verdicts:
-        last = journal.last_recovery(lines, verdict.server) if verdict.well else None
+        last = journal.last_recovery(lines, verdict.server) if verdict.well and verdict.step != RESTORE else None
         if last and last.result == "running":
             ended.append(_line("done", verdict.server, now))
     return ended

@@ -122,6 +122,12 @@ def test_what_the_cloud_was_asked_to_bring_back_is_followed_up(
     assert found.step == result
 
 
+@pytest.mark.parametrize(("kind", "step"), [("healthy", RESTORE), ("held", "none"), ("resting", "none")])
+def test_how_it_went_is_written_down_though_it_is_well_already(kind: str, step: str) -> None:
+    (found,) = plan([Verdict("g1", kind, "none", "why")], lines(("restoring", 9)), NOW, POLICY)
+    assert found.step == step
+
+
 def test_an_attempt_on_the_ladder_is_given_time_before_the_next_look() -> None:
     assert plan([verdict(EXAMINE)], lines((REBOOT, 100)), NOW, POLICY)[0].step == WAIT
     assert plan([verdict(EXAMINE)], lines((REBOOT, 130)), NOW, POLICY)[0].step == EXAMINE

@@ -62,6 +62,14 @@ def test_last_recovery(phases: list[tuple[str, float]], result: str, seconds: fl
     assert journal.last_recovery([line("noticed", "a", 1)], "b") is None
 
 
+@pytest.mark.parametrize(("between", "kept"), [([], "docker_dead"), (["restoring"], "lost")])
+def test_why_it_was_lost_is_what_was_seen_before_the_cloud_was_asked(between: list[str], kept: str) -> None:
+    seen = [("noticed", "lost"), *((phase, "") for phase in between), ("noticed", "docker_dead")]
+    lines = [journal.entry(phase, "a", at, at, verdict=verdict) for at, (phase, verdict) in enumerate(seen)]
+    (found,) = journal.recoveries(lines)
+    assert found.verdict == kept
+
+
 def test_recoveries_of_several_servers_are_told_apart() -> None:
     lines = [
         line("done", "c", 1),  # its beginning went with the rotation

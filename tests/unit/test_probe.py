@@ -244,6 +244,19 @@ def test_a_head_start_that_is_refused_is_said_and_leaves_the_rest_to_the_run(
     assert "HTTP 409" in asked
 
 
+def test_one_that_is_back_before_the_run_is_left_to_it(fleet: dict[str, Any]) -> None:
+    lines = [
+        {"server": "demo-gpu-1", "phase": phase, "epoch": NOW.timestamp() - 20} for phase in ("noticed", "restoring")
+    ]
+    Path(fleet["journal"]).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    status, told = probe.run(fleet)
+    assert status == probe.GO_ON
+    assert "it is being restored" in told[-1]
+    phases = [line["phase"] for line in journal.parse(Path(fleet["journal"]).read_text(encoding="utf-8"))]
+    assert "done" not in phases
+    assert Handler.posted == []
+
+
 def test_what_is_lost_a_moment_later_is_asked_for_too(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     second = {"id": "demo-gpu-2", "name": "demo-gpu-2", "status": "ACTIVE"}
     second["metadata"] = {"gpuswarm_fleet": "demo", "gpuswarm_role": "gpu_worker"}  # type: ignore[assignment]
