@@ -166,7 +166,7 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
     told += _note(config, verdicts)
     asked = _head_start(config, verdicts, sight.servers, lines)
     known: set[str] = set()
-    for _ in range(MORE_LOOKS if asked else 0):
+    for _look in range(MORE_LOOKS if asked else 0):
         time.sleep(MORE_LOOKS_PAUSE)
         known |= {verdict.server for verdict in verdicts if verdict.step == RESTORE}
         sight = look(config, time.time())
