@@ -140,7 +140,7 @@ LIMIT_sanity := 900
 LIMIT_unit := 120
 LIMIT_install-check := 120
 LIMIT_lab-up := 900
-LIMIT_integration-cloud := 2400
+LIMIT_integration-cloud := 2700
 LIMIT_integration-gateway := 2400
 LIMIT_molecule := 3600
 
