@@ -181,10 +181,13 @@ def nodes_of(manager: Host) -> dict[str, str]:
 def wait_until_well(manager: Host, limit_s: float = 120) -> dict[str, Any]:
     """Wait until every server is as it is wanted; what `gpuswarm-status` says then."""
     deadline = time.time() + limit_s
-    while (status := json.loads(manager.run("gpuswarm-status -o json").stdout or "{}")).get("well") is not True:
+    status: dict[str, Any] = {}
+    while status.get("well") is not True:
         assert time.time() < deadline, status
         time.sleep(1)
-    return dict(status)
+        with suppress(RuntimeError):  # as above
+            status = json.loads(manager.run("gpuswarm-status -o json").stdout or "{}")
+    return status
 
 
 @contextmanager
