@@ -91,9 +91,6 @@ def test_a_rotation_of_all_servers_loses_nothing(cluster: Cluster, manager: Host
     lost = [answer for answer in answers if not answer.complete]
     assert lost == [], f"{len(lost)} of {len(answers)}"
     assert len(answers) > 100
-    assert {server for answer in answers for server in answer.upstreams} == {
-        cluster.address(name) for name in cluster.workers
-    } or all(answer.upstreams for answer in answers)
 
 
 def test_the_schedule_sends_a_server_to_rest_and_gets_it_back(cluster: Cluster, manager: Host) -> None:
