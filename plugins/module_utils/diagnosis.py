@@ -162,7 +162,7 @@ class Verdict:
     @property
     def well(self) -> bool:
         """Whether the server is as it is wanted to be now."""
-        return self.verdict in ("healthy", "too_old") or (self.verdict == "resting" and self.step == NONE)
+        return self.verdict in (HEALTHY, "too_old") or (self.verdict == "resting" and self.step == NONE)
 
     def as_dict(self) -> dict[str, Any]:
         """The verdict as playbooks see it."""
@@ -278,7 +278,7 @@ def _verdict(
         finding = _node_finding(view, limits)
     if finding is None and node is not None and view.spec["role"] == ROLE_GPU_WORKER:
         finding = _worker_finding(view, node, labels, seen.gateway, limits)
-    finding = finding or Finding("healthy", NONE, "the node is ready")
+    finding = finding or Finding(HEALTHY, NONE, "the node is ready")
     return Verdict(
         server=name,
         verdict=finding.verdict,
@@ -369,7 +369,7 @@ def _worker_finding(
     if unknown and view.now - task.since > limits.balance_grace:
         words = "its Ollama is healthy, but the gateway does not know it: force an update of the Ollama service"
         return Finding("not_balanced", REPORT, words)
-    return Finding("healthy", NONE, "the node is ready and its Ollama task runs")
+    return Finding(HEALTHY, NONE, "the node is ready and its Ollama task runs")
 
 
 def _held(view: _View, node: Node, limits: Limits) -> Finding:
@@ -472,7 +472,7 @@ def rotation_of(verdicts: list[Verdict], policy: rotation.Policy, *, surge_faile
     own = [v for v in verdicts if v.role == ROLE_GPU_WORKER and not v.surge]
     workers = [v for v in own if v.verdict not in ("surplus", "resting", "held")]
     ages = [rotation.Age(v.server, v.age, v.tier == PREEMPTIBLE, v.stand_in) for v in workers if v.age is not None]
-    ill = {v.server for v in workers if v.verdict != "healthy"}
+    ill = {v.server for v in workers if v.verdict != HEALTHY}
     calm = not ill
     due = {choice.server: choice.reason for choice in rotation.due(ages, policy)}
     first = next(iter(due), None)
@@ -481,7 +481,7 @@ def rotation_of(verdicts: list[Verdict], policy: rotation.Policy, *, surge_faile
     awaited = extra if extra is not None and not given_up and _may_come(extra) else None
     chosen = first if calm and not awaited else None
     before = f"{awaited.server} comes first" if awaited else "another one's turn is first"
-    alone = f"; without {extra.server}, which cannot be had" if extra and extra.verdict != "healthy" else ""
+    alone = f"; without {extra.server}, which cannot be had" if extra and extra.verdict != HEALTHY else ""
     marked = []
     for verdict in verdicts:
         if verdict is extra:
@@ -490,7 +490,7 @@ def rotation_of(verdicts: list[Verdict], policy: rotation.Policy, *, surge_faile
             marked.append(
                 replace(verdict, step=RELEASE, reason="its rotation is given up while others are not healthy")
             )
-        elif verdict.server not in due or verdict.verdict != "healthy":
+        elif verdict.server not in due or verdict.verdict != HEALTHY:
             marked.append(verdict)
         elif verdict.server == chosen:
             reason = due[verdict.server] + ("" if policy.forced else alone)
@@ -503,7 +503,7 @@ def rotation_of(verdicts: list[Verdict], policy: rotation.Policy, *, surge_faile
 
 def _may_come(extra: Verdict) -> bool:
     """Whether the extra server is not healthy yet, but may become so without a person and without the ladder."""
-    return extra.verdict not in ("healthy", "held") and extra.step not in (ESCALATE, ROTATE, REPORT)
+    return extra.verdict not in (HEALTHY, "held") and extra.step not in (ESCALATE, ROTATE, REPORT)
 
 
 def _surge(extra: Verdict, *, calm: bool, turn: bool, awaited: bool) -> list[Verdict]:
@@ -521,7 +521,7 @@ def _surge(extra: Verdict, *, calm: bool, turn: bool, awaited: bool) -> list[Ver
     if calm and not turn:
         reason = "it was there for a rotation; nothing is to be rotated now, and all others are healthy"
         return [replace(extra, verdict="spare", step=RETIRE, reason=reason, rung="")]
-    if extra.verdict == "healthy":
+    if extra.verdict == HEALTHY:
         return [extra]
     words = f"{extra.reason}; it was there for a rotation, and goes when all others are healthy"
     return [replace(extra, verdict="spare", step=WAIT, reason=words, rung="")]

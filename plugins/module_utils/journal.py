@@ -159,6 +159,11 @@ def recoveries(lines: Iterable[Mapping[str, Any]]) -> list[Recovery]:
     return found
 
 
+def last_recoveries(lines: Iterable[Mapping[str, Any]]) -> dict[str, Recovery]:
+    """The latest recovery of each server that had one."""
+    return {found.server: found for found in recoveries(lines)}
+
+
 def last_recovery(lines: Iterable[Mapping[str, Any]], server: str) -> Recovery | None:
     """The server's latest recovery, None when there was none."""
-    return next((found for found in reversed(recoveries(lines)) if found.server == server), None)
+    return last_recoveries(lines).get(server)

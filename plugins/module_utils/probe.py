@@ -161,10 +161,11 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
         ]
     if sight.servers is None or sight.nodes is None:
         return NOTHING_TO_DO, [*told, "nothing is done on partial knowledge"]
-    told += _append(config, _closed(verdicts, lines, now))
+    last = journal.last_recoveries(lines)
+    told += _append(config, _closed(verdicts, last, now))
     reasons = recovery.worth_a_run(verdicts)
     told += _note(config, verdicts)
-    asked = _head_start(config, verdicts, sight.servers, lines)
+    asked = _head_start(config, verdicts, sight.servers, last)
     known: set[str] = set()
     for _look in range(MORE_LOOKS if asked else 0):
         time.sleep(MORE_LOOKS_PAUSE)
@@ -176,7 +177,7 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
             break
         reasons += recovery.worth_a_run(fresh)
         told += _note(config, fresh)
-        asked += _head_start(config, fresh, sight.servers, lines)
+        asked += _head_start(config, fresh, sight.servers, last)
     return (GO_ON if reasons else NOTHING_TO_DO), told + asked + reasons
 
 
@@ -184,7 +185,7 @@ def _head_start(
     config: Mapping[str, Any],
     verdicts: Sequence[Verdict],
     servers: Sequence[Mapping[str, Any]],
-    lines: Sequence[Mapping[str, Any]],
+    last: Mapping[str, journal.Recovery],
 ) -> list[str]:
     """Asks the cloud at once to unshelve what is lost, so that it boots while Ansible starts; what came of it.
 
@@ -198,8 +199,7 @@ def _head_start(
         name = str(server["name"])
         if name not in lost or server["status"] not in SHELVED_STATUSES or server.get("task_state"):
             continue
-        last = journal.last_recovery(lines, name)
-        if (last and last.result == "failed") or time.monotonic() > until:
+        if (name in last and last[name].result == "failed") or time.monotonic() > until:
             continue
         told += _append(config, [_line("restoring", name, time.time())])
         try:
@@ -223,17 +223,14 @@ def _note(config: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
     return _append(config, [_line("noticed", v.server, time.time(), v.reason, v.verdict) for v in sick])
 
 
-def _closed(verdicts: Sequence[Verdict], lines: Sequence[Mapping[str, Any]], now: float) -> list[dict[str, Any]]:
+def _closed(verdicts: Sequence[Verdict], last: Mapping[str, journal.Recovery], now: float) -> list[dict[str, Any]]:
     """The end of recoveries that nobody has written down: the run was killed, and the server came back without it.
 
     No run is at work now: it would hold the lock.
     """
-    ended = []
-    for verdict in verdicts:
-        last = journal.last_recovery(lines, verdict.server) if verdict.well and verdict.step != RESTORE else None
-        if last and last.result == "running":
-            ended.append(_line("done", verdict.server, now))
-    return ended
+    running = {name for name, recovery in last.items() if recovery.result == "running"}
+    ended = [v.server for v in verdicts if v.well and v.step != RESTORE and v.server in running]
+    return [_line("done", server, now) for server in ended]
 
 
 def _tried_lately(lines: Sequence[Mapping[str, Any]], now: float, policy: escalation.Policy) -> bool:

@@ -144,7 +144,7 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "path": {"type": "path", "default": "/run/gpuswarm/lock.json"},
+            "path": {"type": "path", "default": run_lock.PATH},
             "run": {"type": "str", "required": True},
             "what": {"type": "str", "default": "a run"},
             "local": {"type": "bool", "default": False},
