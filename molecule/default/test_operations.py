@@ -45,27 +45,38 @@ def secrets(manager: Host) -> dict[str, str]:
 
 
 @contextmanager
-def watched_arguments(secrets: dict[str, str]) -> Iterator[set[str]]:
-    """Names of secrets seen in an argument of any process here, those of the lab's servers (containers) included."""
-    seen: set[str] = set()
+def repeated(act: Callable[[], object], pause: float) -> Iterator[None]:
+    """Does something again and again, while other things happen."""
     stop = threading.Event()
 
-    def watch() -> None:
-        while not stop.wait(0.1):
-            for file in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    words = file.read_bytes()
-                except OSError:
-                    continue  # it has ended
-                seen.update(name for name, secret in secrets.items() if secret.encode() in words)
+    def go_on() -> None:
+        while not stop.wait(pause):
+            act()
 
-    thread = threading.Thread(target=watch, daemon=True)
+    thread = threading.Thread(target=go_on, daemon=True)
     thread.start()
     try:
-        yield seen
+        yield
     finally:
         stop.set()
         thread.join()
+
+
+@contextmanager
+def watched_arguments(secrets: dict[str, str]) -> Iterator[set[str]]:
+    """Names of secrets seen in an argument of any process here, those of the lab's servers (containers) included."""
+    seen: set[str] = set()
+
+    def look() -> None:
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = file.read_bytes()
+            except OSError:
+                continue  # it has ended
+            seen.update(name for name, secret in secrets.items() if secret.encode() in words)
+
+    with repeated(look, 0.1):
+        yield seen
 
 
 def leaks(output: str, secrets: dict[str, str]) -> list[str]:
@@ -133,19 +144,8 @@ SECOND = "tiny-too"
 def sampled(look: Callable[[], Any], pause: float) -> Iterator[list[Any]]:
     """What ``look`` says again and again, while other things happen."""
     seen: list[Any] = []
-    stop = threading.Event()
-
-    def go_on() -> None:
-        while not stop.wait(pause):
-            seen.append(look())
-
-    thread = threading.Thread(target=go_on, daemon=True)
-    thread.start()
-    try:
+    with repeated(lambda: seen.append(look()), pause):
         yield seen
-    finally:
-        stop.set()
-        thread.join()
 
 
 def ask(cluster: Cluster, model: str) -> str:
