@@ -12,6 +12,9 @@ from datetime import datetime
 DROPPED_QUIET_S = 2.0
 DROPPED_MIN_ANSWERS = 3
 
+# States of a task that only its node can have reported; earlier ones are the manager's plans.
+TAKEN_ON = frozenset({"accepted", "preparing", "ready", "starting", "running"})
+
 RECAP = re.compile(
     r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)"
 )
@@ -204,17 +207,15 @@ def timeline(
     )
     if result.active is None:
         return result
-    result.ready = _ready(result.active, victim, since, journal)
     fresh = [
         item
         for item in since
-        if isinstance(item, TaskSeen)
-        and item.hostname == victim
-        and item.task_id not in before.task_ids
-        and item.state == "running"
+        if isinstance(item, TaskSeen) and item.hostname == victim and item.task_id not in before.task_ids
     ]
-    result.healthy = _first(item.epoch for item in fresh)
-    addresses = {address for item in fresh for address in item.addresses}
+    result.ready = _ready(result.active, victim, since, journal, fresh)
+    running = [item for item in fresh if item.state == "running"]
+    result.healthy = _first(item.epoch for item in running)
+    addresses = {address for item in running for address in item.addresses}
     result.answers = _first(
         answer.first
         for answer in sorted(answers, key=lambda answer: answer.ended)
@@ -242,15 +243,26 @@ def _returned(states: Iterable[tuple[float, bool]]) -> float | None:
     return None
 
 
-def _ready(active: float, victim: str, since: Sequence[Observation], journal: Sequence[JournalSeen]) -> float | None:
+def _ready(
+    active: float,
+    victim: str,
+    since: Sequence[Observation],
+    journal: Sequence[JournalSeen],
+    fresh: Sequence[TaskSeen],
+) -> float | None:
     """Return when the victim's node came back to the swarm.
 
-    A server that comes back within the swarm's heartbeat time-out never leaves ``ready``: then only the journal tells.
+    A server that comes back within the swarm's heartbeat time-out never leaves ``ready``: then the journal tells, or a
+    new task that its node has taken on.
     """
     states = [
         (item.epoch, item.state == "ready") for item in since if isinstance(item, NodeSeen) and item.hostname == victim
     ]
-    candidates = [_returned(states), _first(item.epoch for item in journal if item.phase == "ready")]
+    candidates = [
+        _returned(states),
+        *(item.epoch for item in journal if item.phase == "ready"),
+        *(item.epoch for item in fresh if item.state in TAKEN_ON),
+    ]
     return min((epoch for epoch in candidates if epoch is not None and epoch >= active), default=None)
 
 

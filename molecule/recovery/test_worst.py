@@ -1,18 +1,23 @@
-"""The worst cases: a whole rotation under load, the whole ladder, and a manager that reboots."""
+"""The worst cases: a whole rotation under load, the whole ladder, and a manager that reboots, or is gone for good."""
 
 from __future__ import annotations
 
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openstack
 
 from ansible_collections.gpuswarm.ollama.molecule.operations import (
+    LAB,
     ROOT,
     asking,
+    delete_with_disk,
     nodes_of,
     phases,
+    playbook,
+    read_cluster,
     settings,
     wait_for,
     wait_until_well,
@@ -123,3 +128,24 @@ def test_a_manager_that_reboots_in_the_middle_goes_on(cluster: Cluster, manager:
     assert "failed" not in found
     wait_until_well(manager)
     assert nodes_of(manager) == before
+
+
+def test_a_manager_that_is_gone_comes_back_from_its_backup(cluster: Cluster, manager: Host, tmp_path: Path) -> None:
+    wait_until_well(manager)
+    before = nodes_of(manager)
+    recipient = (LAB / "id_ed25519.pub").read_text(encoding="utf-8").strip()
+    playbook("backup", "-e", f"backup_destination={tmp_path}", "-e", f'{{"backup_recipients": ["{recipient}"]}}')
+    (backup,) = tmp_path.glob("*.age")
+    assert backup.stat().st_mode & 0o077 == 0
+    delete_with_disk(cluster.manager)
+    playbook("restore", "-e", f"backup_restore_file={backup}", "-e", f"backup_identity_file={LAB / 'id_ed25519'}")
+    now = read_cluster()
+    assert now.server(now.manager)["id"] != cluster.server(cluster.manager)["id"]
+    fresh = now.connect(now.manager)
+    assert nodes_of(fresh) == before, "workers had to join anew"
+    with asking(now.gateway) as log:
+        wait_until_well(fresh)
+    answers = log.answers()
+    assert answers
+    assert all(answer.complete for answer in answers), answers
+    assert fresh.service("gpuswarm-recover.timer").is_running

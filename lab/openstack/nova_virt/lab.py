@@ -195,7 +195,7 @@ class DockerDriver(FakeDriver):
         if address:
             command += ["--network", os.environ["LAB_DOCKER_NETWORK"], "--ip", address]
         docker(*command, *self.options, self._image(context, image_meta, volume))
-        docker("cp", "-", f"{name}:/", data=authorized_keys(instance.key_data))
+        docker("cp", "-", f"{name}:/", data=authorized_keys(keys_on_disk(name), instance.key_data))
 
     def _image(self, context: Any, image_meta: Any, volume: str | None) -> str:
         """Docker image that a new container starts from: what is on its boot volume, else its Glance image."""
@@ -279,15 +279,28 @@ def boot_volume(block_device_info: Any) -> str | None:
     return None
 
 
-def authorized_keys(key: str | None) -> bytes:
-    """Tar archive that gives root the server's key pair, as cloud-init does at a server's first boot."""
+def keys_on_disk(container: str) -> list[str]:
+    """Public keys that root of a new server has already: those of an earlier server with the same boot volume."""
+    archive = subprocess.run(
+        ["docker", "cp", f"{container}:/root/.ssh/authorized_keys", "-"], capture_output=True, timeout=60, check=False
+    )
+    if archive.returncode:
+        return []
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        file = tar.extractfile(tar.getmembers()[0])
+        return file.read().decode().splitlines() if file else []
+
+
+def authorized_keys(present: list[str], key: str | None) -> bytes:
+    """Tar archive that adds a server's key pair to root's, as cloud-init does at a server's first boot."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
         directory = tarfile.TarInfo("root/.ssh")
         directory.type, directory.mode = tarfile.DIRTYPE, 0o700
         tar.addfile(directory)
-        if key:
-            data = (key.strip() + "\n").encode()
+        keys = [*present, key.strip()] if key and key.strip() not in present else present
+        if keys:
+            data = "".join(f"{line}\n" for line in keys).encode()
             entry = tarfile.TarInfo("root/.ssh/authorized_keys")
             entry.size, entry.mode = len(data), 0o600
             tar.addfile(entry, io.BytesIO(data))

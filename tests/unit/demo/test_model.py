@@ -81,6 +81,15 @@ def test_node_that_never_left_ready_counts_from_the_journal() -> None:
     assert timeline(T0, VICTIM, BEFORE, recovery(down=False), load()).after("ready") == 12
 
 
+@pytest.mark.parametrize(
+    ("state", "task", "expected"),
+    [("preparing", "new-task", 10.5), ("assigned", "new-task", 12), ("preparing", "old-task", 12)],
+)
+def test_node_that_never_left_ready_counts_from_a_task_that_it_took_on(state: str, task: str, expected: float) -> None:
+    seen = [*recovery(down=False), TaskSeen(T0 + 10.5, task, VICTIM, state)]
+    assert timeline(T0, VICTIM, BEFORE, seen, load()).after("ready") == expected
+
+
 def test_order_of_arrival_does_not_matter() -> None:
     forward = timeline(T0, VICTIM, BEFORE, recovery(), load())
     assert timeline(T0, VICTIM, BEFORE, recovery()[::-1], load()[::-1]) == forward
