@@ -175,7 +175,13 @@ def roll(inventory: Path, docker: Callable[[str], Any]) -> str:
         time.sleep(1)
 
 
-def test_a_model_more_rolls_node_by_node_without_a_lost_answer(
+def configuration(cluster: Cluster) -> str:
+    """Which configuration the gateway works with."""
+    with urllib.request.urlopen(f"{cluster.gateway}/health", timeout=10) as response:  # noqa: S310 (http)
+        return str(json.load(response)["configuration"])
+
+
+def test_a_model_more_and_another_gateway_roll_without_a_lost_answer(
     tmp_path: Path, cluster: Cluster, connect: Connect, docker: Callable[[str], Any]
 ) -> None:
     inventory = tmp_path / "lab"
@@ -183,7 +189,9 @@ def test_a_model_more_rolls_node_by_node_without_a_lost_answer(
     variables = inventory / "group_vars" / "all.yml"
     text = variables.read_text(encoding="utf-8")
     assert text.count("ollama_models: [tiny]") == 1
-    variables.write_text(text.replace("ollama_models: [tiny]", f"ollama_models: [tiny, {SECOND}]"), encoding="utf-8")
+    text = text.replace("ollama_models: [tiny]", f"ollama_models: [tiny, {SECOND}]\ngateway_read_timeout: 300")
+    variables.write_text(text, encoding="utf-8")
+    configured = configuration(cluster)
     eye = connect(cluster.manager)  # a connection of the thread's own
 
     def running() -> int:
@@ -196,6 +204,7 @@ def test_a_model_more_rolls_node_by_node_without_a_lost_answer(
         sampled(running, 0.3) as counts,
     ):
         output = roll(inventory, docker)
+    assert configuration(cluster) != configured
     # Every server has pulled it before any replica was stopped.
     assert output.count(f"=> (item={SECOND})") >= len(cluster.workers), output[-6000:]
     assert [answer for answer in answers if answer.startswith("failed")] == []
