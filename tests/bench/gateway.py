@@ -200,13 +200,15 @@ class Swarm:
             dns.publish(SERVICE, [server.node.address for server in servers])
 
     def vanish(self, lost: Ollama, seconds: float) -> float:
-        """Take a server away for some time; returns when it was back."""
+        """Switch a server off for some time, without a word; returns when it was back, with an Ollama that starts."""
         lost.node.vanish()
+        lost.process.kill()
         time.sleep(LEAVES_DNS_S)
         self.publish([server for server in self.servers if server is not lost])
         time.sleep(max(0.0, seconds - LEAVES_DNS_S))
         lost.node.come_back()
         back = time.monotonic()
+        lost.restart()
         # The task is new to DNS with its first success, which comes at the end of an interval.
         time.sleep(float(lost.service["healthcheck"]["interval"].removesuffix("s")))
         lost.wait_until_healthy()
