@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Host
+    from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Connect, Host
 
 RECORD = Path(__file__).resolve().parents[2] / "build" / "molecule" / "before.json"
 # From the kill to "done", on two busy cores.
@@ -73,3 +73,7 @@ def test_ollama_runs_on_it_again(docker: Callable[[str], Any], cluster: Cluster)
     tasks = docker("service ps --filter desired-state=running --format '{{json .}}' gpuswarm_ollama")
     assert sorted(task["Node"] for task in tasks) == list(cluster.workers)
     assert all(task["CurrentState"].startswith("Running") for task in tasks)
+
+
+def test_its_engine_does_not_wait_for_its_former_self(connect: Connect, before: dict[str, Any]) -> None:
+    assert "-o lo -p tcp -m tcp --dport 7946 -j REJECT" in connect(before["victim"]).check_output("iptables -S OUTPUT")
