@@ -308,8 +308,8 @@ class Bench:
 def main() -> int:
     """Run all cases; exit status 0 when every goal is met."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--restored", type=int, default=9, metavar="RUNS", help="one server, restored")
-    parser.add_argument("--restored-three", type=int, default=3, metavar="RUNS", help="all three at once, restored")
+    parser.add_argument("--restored", type=int, default=12, metavar="RUNS", help="one server, restored")
+    parser.add_argument("--restored-three", type=int, default=4, metavar="RUNS", help="all three at once, restored")
     parser.add_argument("--recreated", type=int, default=4, metavar="RUNS", help="one server, re-created")
     parser.add_argument("--recreated-three", type=int, default=1, metavar="RUNS", help="all three at once, re-created")
     parser.add_argument("--rotations", type=int, default=1, metavar="RUNS", help="all servers rotated under load")
