@@ -455,7 +455,7 @@ def measure(options: argparse.Namespace) -> dict[str, Row]:
         for target in targets:
             # What the one before has left in the servers' queues comes first.
             try:
-                until(f"{target.name} answers again", partial(answers, target), 60, 0.5)
+                until(f"{target.name} answers again", partial(answers, target), 120, 0.5)
             except AssertionError as error:
                 if target is targets[0]:
                     raise

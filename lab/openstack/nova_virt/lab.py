@@ -281,12 +281,10 @@ def boot_volume(block_device_info: Any) -> str | None:
 
 def keys_on_disk(container: str) -> list[str]:
     """Public keys that root of a new server has already: those of an earlier server with the same boot volume."""
-    archive = subprocess.run(
-        ["docker", "cp", f"{container}:/root/.ssh/authorized_keys", "-"], capture_output=True, timeout=60, check=False
-    )
-    if archive.returncode:
+    archive = docker("cp", f"{container}:/root/.ssh/authorized_keys", "-", check=False)
+    if not archive:
         return []
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(archive.encode())) as tar:
         file = tar.extractfile(tar.getmembers()[0])
         return file.read().decode().splitlines() if file else []
 
