@@ -155,7 +155,7 @@ demo: venv ## The whole way in the lab: build the cluster, preempt a GPU server,
 
 # Against the cluster that `make demo` has built.
 .PHONY: bench-recovery
-bench-recovery: venv ## Benchmark in the lab: preemptions, how long until everything answers again (about 35 minutes)
+bench-recovery: venv ## Benchmark in the lab: preemptions, how long until everything answers again (about 45 minutes)
 	@python -m tests.bench.recovery $(BENCH)
 
 .PHONY: demo-down

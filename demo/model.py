@@ -27,14 +27,12 @@ class ServerSeen:
     Attributes:
         epoch: When it was seen (seconds since 1970, like every ``epoch`` here).
         server: Name of the server.
-        status: Nova's status, for example ``ACTIVE``; ``GONE`` when the API no longer lists it.
-        task_state: Nova's task state, empty when nothing is going on.
+        status: ``ACTIVE`` or anything else.
     """
 
     epoch: float
     server: str
     status: str
-    task_state: str = ""
 
 
 @dataclass(frozen=True)

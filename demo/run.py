@@ -315,7 +315,7 @@ def state_line(log: Log, victim: str) -> str:
     nodes = [item for item in observations if isinstance(item, NodeSeen) and item.hostname == victim]
     answers = log.answers()
     parts = [
-        f"cloud: {servers[-1].status} {servers[-1].task_state}".strip() if servers else "",
+        f"cloud: {servers[-1].status}" if servers else "",
         f"node: {nodes[-1].state}" if nodes else "",
         f"{len(answers)} answers asked for, {sum(answer.failed for answer in answers)} failed",
         *(f"{source} does not answer: {message}" for source, message in log.troubles().items()),

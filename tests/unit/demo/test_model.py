@@ -35,10 +35,8 @@ def recovery(*, down: bool = True) -> list[Observation]:
     seen: list[Observation] = [
         ServerSeen(T0 - 5, VICTIM, "ACTIVE"),
         TaskSeen(T0 - 5, "old-task", VICTIM, "running", (OLD,)),
-        ServerSeen(T0 + 0.5, VICTIM, "ACTIVE", "shelving"),
-        ServerSeen(T0 + 1.5, VICTIM, "SHELVED_OFFLOADED"),
+        ServerSeen(T0 + 1.5, VICTIM, "not ACTIVE"),
         JournalSeen(T0 + 6, "noticed", VICTIM),
-        ServerSeen(T0 + 8, VICTIM, "SHELVED_OFFLOADED", "spawning"),
         ServerSeen(T0 + 9, VICTIM, "ACTIVE"),
         JournalSeen(T0 + 9.4, "active", VICTIM),
         # The dead node's task is still said to be running.
@@ -104,7 +102,7 @@ def test_nothing_counts_before_the_server_is_back() -> None:
 
 
 def test_a_server_that_was_never_seen_away_is_not_back() -> None:
-    seen: list[Observation] = [ServerSeen(T0 + 1, VICTIM, "ACTIVE"), ServerSeen(T0 + 2, VICTIM, "ACTIVE", "shelving")]
+    seen: list[Observation] = [ServerSeen(T0 + 1, VICTIM, "ACTIVE"), ServerSeen(T0 + 2, VICTIM, "ACTIVE")]
     assert timeline(T0, VICTIM, BEFORE, seen, []).active is None
 
 
@@ -112,7 +110,7 @@ def test_other_servers_and_earlier_recoveries_are_ignored() -> None:
     seen: list[Observation] = [
         JournalSeen(T0 - 100, "noticed", VICTIM),
         JournalSeen(T0 + 3, "noticed", "gpu-1"),
-        ServerSeen(T0 + 1, "gpu-1", "SHELVED"),
+        ServerSeen(T0 + 1, "gpu-1", "not ACTIVE"),
         ServerSeen(T0 + 2, "gpu-1", "ACTIVE"),
     ]
     times = timeline(T0, VICTIM, BEFORE, seen, [])
