@@ -75,5 +75,10 @@ def test_ollama_runs_on_it_again(docker: Callable[[str], Any], cluster: Cluster)
     assert all(task["CurrentState"].startswith("Running") for task in tasks)
 
 
-def test_its_engine_does_not_wait_for_its_former_self(connect: Connect, before: dict[str, Any]) -> None:
-    assert "-o lo -p tcp -m tcp --dport 7946 -j REJECT" in connect(before["victim"]).check_output("iptables -S OUTPUT")
+def test_its_engine_asked_the_manager_first(connect: Connect, before: dict[str, Any], cluster: Cluster) -> None:
+    """What is left of that after the first seconds of the engine that came up with the server."""
+    rules = connect(before["victim"]).check_output("iptables -S GPUSWARM-GOSSIP").splitlines()
+    assert rules[1:] == [
+        f"-A GPUSWARM-GOSSIP -d {cluster.address(cluster.manager)}/32 -j RETURN",
+        "-A GPUSWARM-GOSSIP -j REJECT --reject-with icmp-port-unreachable",
+    ]

@@ -111,6 +111,15 @@ def test_a_server_that_refuses_costs_nothing(plain: Gateway, cluster: Cluster) -
     assert ask(plain).json()["done"]
 
 
+def test_more_servers_than_a_datagram_holds_come_and_go(plain: Gateway, cluster: Cluster) -> None:
+    """DNS then answers over TCP, and says as well that it is good for ten minutes."""
+    none = [f"127.0.0.{number}" for number in range(2, 52)]
+    plain.dns.publish("tasks.gpuswarm_ollama", none)
+    until("all are refused", lambda: ask(plain).status_code == 503)
+    plain.publish(*cluster.servers)
+    until("nobody is refused any more", lambda: [len(tried(ask(plain))) for _ in range(9)] == [1] * 9)
+
+
 def test_without_any_server_there_is_a_clear_answer_and_it_recovers(plain: Gateway, cluster: Cluster) -> None:
     plain.publish()
     answer = ask(plain)
