@@ -83,7 +83,7 @@ busy() {
 }
 
 # drain SERVER SECONDS: waits until the server (its process id) has no client any more, or SECONDS have passed.
-# A gateway asks DNS every second, and so still sends requests for a moment.
+# A gateway asks DNS every gateway_resolve_valid + 1 (2) seconds, and so still sends requests for a moment.
 drain() {
   local deadline=$((SECONDS + $2)) settled=$((SECONDS + 4))
   while kill -0 "$1" 2>/dev/null && { [ "$SECONDS" -lt "$settled" ] || busy; } && [ "$SECONDS" -lt "$deadline" ]; do

@@ -311,7 +311,7 @@ class Gateway:
         return f"https://{self.node.address}:8443"
 
     def publish(self, *servers: Ollama) -> None:
-        """These servers are in DNS, and nginx has noticed."""
+        """These servers are in DNS, and nginx has noticed (gateway_resolve_valid)."""
         self.dns.publish("tasks.gpuswarm_ollama", [server.node.address for server in servers])
         until("nginx follows DNS", lambda: self.http.get("/ready").is_success == bool(servers))
 
