@@ -80,6 +80,8 @@ def test_a_request_in_work_on_a_vanished_server_is_done_by_another(
         request = pool.submit(ask, plain)
         until("the request is with the server", lambda: lost.clients() == 1)
         plain.dns.publish("tasks.gpuswarm_ollama", [other.node.address])
+        # Until then it would ask the frozen one.
+        until("nginx knows the other", lambda: httpx.get(f"{plain.url}/ready", timeout=0.5).is_success)
         lost.node.vanish()
         try:
             answer = request.result(60)
