@@ -48,8 +48,8 @@ BASES = {
          "iproute2", "iptables", "iputils-ping", "kmod", "procps", "netbase"),
     ),
     "ollama": Base("bookworm", ("ca-certificates", "libgomp1")),
-    # The official image of nginx has its JavaScript module too.
-    "nginx": Base("forky", ("nginx", "libnginx-mod-http-js")),
+    # The official image of nginx has its JavaScript modules too.
+    "nginx": Base("forky", ("nginx", "libnginx-mod-http-js", "libnginx-mod-stream", "libnginx-mod-stream-js")),
     "mtail": Base("trixie", ("mtail",)),
 }  # fmt: skip
 

@@ -6,16 +6,35 @@ here=${BASH_SOURCE[0]%/*}
 # shellcheck source=/dev/null
 . "$here/ollama_api.sh"
 
-loaded=$(request GET /api/ps 3) || { echo "the server does not answer"; exit 1; }
-for model in ${GPUSWARM_MODELS:?}; do
-  case "$(residency "$model" "$loaded"):${GPUSWARM_REQUIRE_GPU:-true}" in
-    gpu:*|partial:false) ;;
-    none:*)
-      reason=$(cat "$(problem_file "$model")" 2>/dev/null)
-      echo "$model is not loaded${reason:+: $reason}"
-      exit 1
-      ;;
-    *) echo "$model is not wholly in the GPU's memory"; exit 1 ;;
-  esac
+# Prints what is wrong, if anything is.
+verdict() {
+  local model loaded reason
+  loaded=$(request GET /api/ps 3) || { echo "the server does not answer"; return 1; }
+  for model in ${GPUSWARM_MODELS:?}; do
+    case "$(residency "$model" "$loaded"):${GPUSWARM_REQUIRE_GPU:-true}" in
+      gpu:*|partial:false) ;;
+      none:*)
+        reason=$(cat "$(problem_file "$model")" 2>/dev/null)
+        echo "$model is not loaded${reason:+: $reason}"
+        return 1
+        ;;
+      *) echo "$model is not wholly in the GPU's memory"; return 1 ;;
+    esac
+  done
+}
+
+# Docker asks at one pace from the beginning (a quicker one for the start came with Docker 25 only). So it asks often, and the
+# pace is kept here: until the first success the answer is waited for, from then on every check begins with a pause.
+pause=${GPUSWARM_HEALTH_SECONDS:-0}
+tries=$((pause * 5 + 1))
+if [ -e "$ready_file" ]; then
+  sleep "$pause"
+  tries=1
+fi
+until reason=$(verdict); do
+  tries=$((tries - 1))
+  [ "$tries" -gt 0 ] || { echo "$reason"; exit 1; }
+  sleep 0.2
 done
+touch "$ready_file"
 echo "ready"

@@ -50,6 +50,10 @@ present() { request POST /api/show 10 "{\"model\":\"$1\"}" >/dev/null; }
 # problem_file MODEL: where the reason is why it cannot be had; the health check repeats it.
 problem_file() { printf '/run/gpuswarm/%s' "${1//\//_}"; }
 
+# There as soon as the health check has passed once.
+# shellcheck disable=SC2034 # it is for others
+ready_file=/run/gpuswarm/ready
+
 # residency MODEL LOADED: "gpu", "partial" or "none", out of what the server says is loaded (/api/ps).
 # A model's size and the part of it in the GPU's memory are both in its entry; they are equal when all of it is there.
 residency() {
@@ -83,7 +87,7 @@ busy() {
 }
 
 # drain SERVER SECONDS: waits until the server (its process id) has no client any more, or SECONDS have passed.
-# A gateway asks DNS every gateway_resolve_valid + 1 (2) seconds, and so still sends requests for a moment.
+# A gateway may hear of it two seconds later only, and still sends requests for a moment.
 drain() {
   local deadline=$((SECONDS + $2)) settled=$((SECONDS + 4))
   while kill -0 "$1" 2>/dev/null && { [ "$SECONDS" -lt "$settled" ] || busy; } && [ "$SECONDS" -lt "$deadline" ]; do

@@ -15,6 +15,8 @@ for model in ${GPUSWARM_MODELS:?}; do
   [ -e "$store/manifests/$host/$path/$tag" ] || export OLLAMA_NOPRUNE=1
 done
 
+mkdir -p "${ready_file%/*}"
+rm -f "$ready_file"
 ollama serve &
 server=$!
 keeper=
@@ -63,6 +65,10 @@ keep() {
   local delay=1 tidied=false pulling=
   # Without a client, the server notes how far the pull has come.
   trap '[ -z "$pulling" ] || kill -- "-$pulling" 2>/dev/null; exit' TERM
+  # It answers after some tenths of a second.
+  until request GET /api/version 5 >/dev/null 2>&1 || ! kill -0 "$server" 2>/dev/null; do
+    pause 0.1
+  done
   while kill -0 "$server" 2>/dev/null; do
     if ensure_models 2>/dev/null; then
       delay=1

@@ -268,8 +268,8 @@ class Ollama:
         self.process = self.node.start("ollama", self.service["entrypoint"], **self.inside)
 
     def health(self, **environment: str) -> tuple[bool, str]:
-        """What the service's health check says, run inside of the node as Swarm would."""
-        inside = {**self.inside, "env": {**self.inside["env"], **environment}}
+        """What the service's health check says at once, run inside of the node as Swarm would."""
+        inside = {**self.inside, "env": {**self.inside["env"], "GPUSWARM_HEALTH_SECONDS": "0", **environment}}
         (self.node.bed.directory / f"{self.node.name}-health.log").unlink(missing_ok=True)
         done = self.node.start("health", self.service["healthcheck"]["test"][1:], **inside)
         return done.wait(30) == 0, done.output().strip()
@@ -311,7 +311,7 @@ class Gateway:
         return f"https://{self.node.address}:8443"
 
     def publish(self, *servers: Ollama) -> None:
-        """These servers are in DNS, and nginx has noticed (gateway_resolve_valid)."""
+        """These servers are in DNS, and nginx has noticed."""
         self.dns.publish("tasks.gpuswarm_ollama", [server.node.address for server in servers])
         until("nginx follows DNS", lambda: self.http.get("/ready").is_success == bool(servers))
 
