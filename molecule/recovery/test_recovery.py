@@ -77,8 +77,10 @@ def test_ollama_runs_on_it_again(docker: Callable[[str], Any], cluster: Cluster)
 
 def test_its_engine_asked_the_manager_first(connect: Connect, before: dict[str, Any], cluster: Cluster) -> None:
     """What is left of that after the first seconds of the engine that came up with the server."""
-    rules = connect(before["victim"]).check_output("iptables -S GPUSWARM-GOSSIP").splitlines()
-    assert rules[1:] == [
-        f"-A GPUSWARM-GOSSIP -d {cluster.address(cluster.manager)}/32 -j RETURN",
-        "-A GPUSWARM-GOSSIP -j REJECT --reject-with icmp-port-unreachable",
-    ]
+    victim, manager = connect(before["victim"]), cluster.address(cluster.manager)
+    for table, others in (
+        ("filter", "-j REJECT --reject-with icmp-port-unreachable"),
+        ("nat", f"-j DNAT --to-destination {manager}"),
+    ):
+        rules = victim.check_output(f"iptables -t {table} -S GPUSWARM-GOSSIP").splitlines()
+        assert rules[1:] == [f"-A GPUSWARM-GOSSIP -d {manager}/32 -j RETURN", f"-A GPUSWARM-GOSSIP {others}"]
