@@ -27,7 +27,8 @@ verdict() {
 # pace is kept here: until the first success the answer is waited for, from then on every check begins with a pause.
 pause=${GPUSWARM_HEALTH_SECONDS:-0}
 tries=$((pause * 5 + 1))
-if [ -e "$ready_file" ]; then
+ready=$(ready_file)
+if [ -e "$ready" ]; then
   sleep "$pause"
   tries=1
 fi
@@ -36,5 +37,5 @@ until reason=$(verdict); do
   [ "$tries" -gt 0 ] || { echo "$reason"; exit 1; }
   sleep 0.2
 done
-touch "$ready_file"
+touch "$ready"
 echo "ready"

@@ -50,9 +50,8 @@ present() { request POST /api/show 10 "{\"model\":\"$1\"}" >/dev/null; }
 # problem_file MODEL: where the reason is why it cannot be had; the health check repeats it.
 problem_file() { printf '/run/gpuswarm/%s' "${1//\//_}"; }
 
-# There as soon as the health check has passed once.
-# shellcheck disable=SC2034 # it is for others
-ready_file=/run/gpuswarm/ready
+# ready_file: there as soon as the health check has passed once.
+ready_file() { printf '/run/gpuswarm/ready'; }
 
 # residency MODEL LOADED: "gpu", "partial" or "none", out of what the server says is loaded (/api/ps).
 # A model's size and the part of it in the GPU's memory are both in its entry; they are equal when all of it is there.

@@ -15,8 +15,9 @@ for model in ${GPUSWARM_MODELS:?}; do
   [ -e "$store/manifests/$host/$path/$tag" ] || export OLLAMA_NOPRUNE=1
 done
 
-mkdir -p "${ready_file%/*}"
-rm -f "$ready_file"
+ready=$(ready_file)
+mkdir -p "${ready%/*}"
+rm -f "$ready"
 ollama serve &
 server=$!
 keeper=
