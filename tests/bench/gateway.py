@@ -17,6 +17,7 @@ import random
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -55,6 +56,8 @@ AWAY_S = 20.0
 # The tiny model answers within milliseconds, a real one within seconds, and always has requests in work when its server
 # vanishes. So a server stands still for a moment before it does.
 IN_WORK_S = 0.3
+# More than a stream of the tiny model lasts.
+STREAM_S = 0.5
 ADDED_P95_MS = 2.0
 WORST_S = 1.5
 MEMORY_MB = 100.0
@@ -198,6 +201,7 @@ class Swarm:
     def __init__(self, dns: Sequence[Dns], servers: Sequence[Ollama]) -> None:
         self.dns = dns
         self.servers = servers
+        self.no_streams = threading.Event()
         # One thread for all of its work: what it starts ends with the thread that started it.
         self.thread = ThreadPoolExecutor(1)
         self.publish(servers)
@@ -210,12 +214,14 @@ class Swarm:
     def vanish(self, lost: Ollama) -> float:
         """Switch a server off for some time, without a word; returns when it was back, with an Ollama that starts.
 
-        No answer has begun when it goes: a stream that is cut no gateway can mend, and whose it is were chance.
+        No stream runs when it goes: one that is cut no gateway can mend, and whose it is were chance.
         """
-        until("the server has nothing to do", lambda: lost.clients() == 0, pause=0)
+        self.no_streams.set()
+        time.sleep(STREAM_S)
         with lost.frozen():
             time.sleep(IN_WORK_S)
             lost.node.vanish()
+        self.no_streams.clear()
         lost.process.kill()
         time.sleep(LEAVES_DNS_S)
         self.publish([server for server in self.servers if server is not lost])
@@ -250,7 +256,8 @@ async def bad_weather(
     async def load(target: Target) -> None:
         tasks, number, began = [], 0, time.monotonic()
         while not over.is_set():
-            tasks.append(asyncio.create_task(one(target, questions[number % 2])))
+            streamed = number % 2 and not swarm.no_streams.is_set()
+            tasks.append(asyncio.create_task(one(target, questions[streamed])))
             number += 1
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
         await asyncio.gather(*tasks)
