@@ -7,7 +7,6 @@ COLLECTION := $(BUILD)/collections/ansible_collections/gpuswarm/ollama
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 TARBALL := $(BUILD)/gpuswarm-ollama-$(VERSION).tar.gz
 REQUIREMENTS := requirements-dev.txt requirements.txt roles/recovery/files/requirements.txt
-PHASE := .ci/phase
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -126,26 +125,15 @@ lab-up: venv
 bench-gateway: venv ## The gateway beside others while servers vanish: build/bench/gateway.json
 	@PYTHONPATH=$(BUILD)/collections:. python -m ansible_collections.gpuswarm.ollama.tests.bench.gateway
 
-# First what needs no lab, beside the raising of the lab; then what needs it. Every phase has a limit and is timed.
+# In lanes beside each other, every phase with a limit and timed: tests/kit/lanes.py. `make test` is the gate; what is repetition
+# or too long for it is marked "thorough" (pyproject.toml) and runs in `make test-all`.
 .PHONY: test
-test: venv ## All checks: lint, sanity, unit, artefact, integration, Molecule
-	@rm -f $(BUILD)/logs/summary
-	@trap 'echo; sed "s/^/    /" $(BUILD)/logs/summary' EXIT; \
-	    $(MAKE) --no-print-directory -j2 --keep-going --output-sync=target $(addprefix phase-,lab-up lint unit install-check sanity) && \
-	    $(MAKE) --no-print-directory -j2 --keep-going --output-sync=target phase-integration-cloud phase-integration-gateway && \
-	    $(MAKE) --no-print-directory phase-molecule
+test: venv ## All checks of the gate: lint, sanity, unit, artefact, integration, Molecule
+	@python -m tests.kit.lanes
 
-LIMIT_lint := 600
-LIMIT_sanity := 900
-LIMIT_unit := 120
-LIMIT_install-check := 120
-LIMIT_lab-up := 900
-LIMIT_integration-cloud := 2700
-LIMIT_integration-gateway := 2400
-LIMIT_molecule := 3600
-
-phase-%:
-	@$(PHASE) $* $(LIMIT_$*) $(MAKE) --no-print-directory $*
+.PHONY: test-all
+test-all: venv ## The same, and what is repetition or too long for the gate
+	@PYTEST_ADDOPTS='-m "thorough or not thorough"' python -m tests.kit.lanes
 
 # ---------------------------------------------------------------- demonstration
 

@@ -70,7 +70,12 @@ class Log:
 
 
 class Watcher:
-    """A thread that runs until it is told to stop."""
+    """A thread that runs until it is told to stop.
+
+    ``ends_within_s``: how long that may take.
+    """
+
+    ends_within_s = 5.0
 
     def __init__(self, name: str) -> None:
         self.stopping = threading.Event()
@@ -81,9 +86,9 @@ class Watcher:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ask it to end, and wait for that, a few seconds at most."""
+        """Ask it to end, and wait for that."""
         self.stopping.set()
-        self._thread.join(timeout=5)
+        self._thread.join(timeout=self.ends_within_s)
 
     def run(self) -> None:
         """Do the work until ``stopping`` is set."""
@@ -180,6 +185,8 @@ class ManagerWatcher(Watcher):
 
 class Asker(Watcher):
     """A client that asks, reads the stream to its end, and asks again."""
+
+    ends_within_s = ANSWER_LIMIT_S + 5  # an answer that hangs is an answer too
 
     def __init__(self, log: Log, number: int, gateway: str, model: str) -> None:
         super().__init__(f"client-{number}")

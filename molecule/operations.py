@@ -25,6 +25,7 @@ Connect = Callable[[str], Host]
 ROOT = Path(__file__).resolve().parents[1]
 LAB = ROOT / "build" / "lab"
 PLAYBOOK_LIMIT_S = 900
+ANSWERS_LIMIT_S = 120
 CLIENTS = 2
 
 # Changes the manager's copy of the loop's settings: the variables of its playbooks, and what its probe reads.
@@ -157,18 +158,14 @@ def wait_for(
     manager: Host, server: str, since: float, done: Callable[[list[str]], bool], limit_s: float = 240
 ) -> list[str]:
     """Wait until the journal tells enough; all phases since then."""
-    deadline = time.time() + limit_s
     found: list[str] = []
-    while True:
-        with suppress(RuntimeError):  # testinfra's, while the manager cannot be logged in to
-            found = phases(manager, server, since)
-        if done(found):
-            return found
-        assert time.time() < deadline, (
-            found,
-            manager.check_output("journalctl -u gpuswarm-recover -n 80 --no-pager; gpuswarm-status || true"),
-        )
-        time.sleep(0.3)
+
+    def enough() -> bool:
+        found[:] = phases(manager, server, since)
+        return done(found)
+
+    wait_that(manager, enough, limit_s)
+    return found
 
 
 def nodes_of(manager: Host) -> dict[str, str]:
@@ -178,16 +175,40 @@ def nodes_of(manager: Host) -> dict[str, str]:
     return {node["ID"]: node["Hostname"] for node in nodes}
 
 
+def status_of(manager: Host) -> dict[str, Any]:
+    """What `gpuswarm-status` says; nothing while the manager cannot be logged in to."""
+    with suppress(RuntimeError):  # testinfra's
+        status: dict[str, Any] = json.loads(manager.run("gpuswarm-status -o json").stdout or "{}")
+        return status
+    return {}
+
+
 def wait_until_well(manager: Host, limit_s: float = 120) -> dict[str, Any]:
-    """Wait until every server is as it is wanted; what `gpuswarm-status` says then."""
-    deadline = time.time() + limit_s
-    status: dict[str, Any] = {}
-    while status.get("well") is not True:
-        assert time.time() < deadline, status
-        time.sleep(1)
-        with suppress(RuntimeError):  # as above
-            status = json.loads(manager.run("gpuswarm-status -o json").stdout or "{}")
-    return status
+    """Wait until every server is as it is wanted and no run is at work; what `gpuswarm-status` says then."""
+    found: dict[str, Any] = {}
+
+    def well() -> bool:
+        found.clear()
+        found.update(status_of(manager))
+        idle = manager.run("systemctl is-active gpuswarm-recover.service").stdout.strip() != "activating"
+        return idle and found.get("well") is True
+
+    wait_that(manager, well, limit_s)
+    return found
+
+
+def wait_that(manager: Host, true: Callable[[], bool], limit_s: float) -> None:
+    """Wait until something is true; what the manager knows is in the error."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        with suppress(RuntimeError):  # testinfra's, while the manager cannot be logged in to
+            if true():
+                return
+        assert time.monotonic() < deadline, manager.check_output(
+            "gpuswarm-status || true; docker service ps --no-trunc $(docker service ls -q) || true; "
+            "tail -n 40 /var/lib/gpuswarm/journal.jsonl; journalctl -u gpuswarm-recover -n 120 --no-pager"
+        )
+        time.sleep(0.5)
 
 
 @contextmanager
@@ -221,9 +242,17 @@ def asking(gateway: str, model: str = "tiny") -> Iterator[Log]:
     for asker in askers:
         asker.start()
     try:
-        time.sleep(3)
+        await_answers(log, CLIENTS)
         yield log
-        time.sleep(3)
+        await_answers(log, len(log.answers()) + CLIENTS)
     finally:
         for asker in askers:
             asker.stop()
+
+
+def await_answers(log: Log, number: int) -> None:
+    """Wait until there are so many answers, good or bad."""
+    deadline = time.monotonic() + ANSWERS_LIMIT_S
+    while len(log.answers()) < number:
+        assert time.monotonic() < deadline, f"{len(log.answers())} answers in place of {number}"
+        time.sleep(0.1)

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Connect, Host
 
 RECORD = Path(__file__).resolve().parents[2] / "build" / "molecule" / "before.json"
-# From the kill to "done", on two busy cores.
-LIMIT_S = 180
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +56,6 @@ def test_the_timer_did_it(journal: list[dict[str, Any]], before: dict[str, Any])
     phases = [entry["phase"] for entry in journal if entry["server"] == before["victim"]]
     # By the probe, which asks the cloud, and by the playbook that it starts.
     assert phases == ["noticed", "restoring", "noticed", "active", "ready", "healthy", "done"]
-
-
-def test_in_time(journal: list[dict[str, Any]], before: dict[str, Any]) -> None:
-    (done,) = [entry["epoch"] for entry in journal if entry["phase"] == "done"]
-    assert done - before["preempted"] < LIMIT_S
 
 
 def test_nobody_else_was_touched(journal: list[dict[str, Any]], before: dict[str, Any]) -> None:

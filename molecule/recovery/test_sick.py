@@ -47,14 +47,13 @@ def test_docker_that_hangs_is_restarted(cluster: Cluster, connect: Connect, mana
     assert others == set(), "others were touched"
 
 
-@pytest.mark.parametrize("phase", ["noticed", "active", "ready"])
 @pytest.mark.usefixtures("unharmed")
-def test_a_run_that_is_killed_is_finished_by_the_next(cluster: Cluster, manager: Host, phase: str) -> None:
-    victim = cluster.workers[-1]
+def test_runs_that_are_killed_are_finished_by_the_next(cluster: Cluster, manager: Host) -> None:
     since = time.time()
-    subprocess.run(["lab/lab", "preempt", victim], cwd=ROOT, check=True, timeout=60)
     # "noticed" twice: by the probe, and by the run that is to be killed.
-    wait_for(manager, victim, since, lambda seen: seen.count(phase) >= (2 if phase == "noticed" else 1))
-    manager.check_output("systemctl kill --signal=KILL gpuswarm-recover.service")
-    found = wait_for(manager, victim, since, lambda seen: "done" in seen)
-    assert "failed" not in found
+    for victim, phase, times in zip(cluster.workers, ("noticed", "active", "ready"), (2, 1, 1), strict=True):
+        subprocess.run(["lab/lab", "preempt", victim], cwd=ROOT, check=True, timeout=60)
+        wait_for(manager, victim, since, lambda seen, phase=phase, times=times: seen.count(phase) >= times)
+        manager.check_output("systemctl kill --signal=KILL gpuswarm-recover.service")
+    for victim in cluster.workers:
+        assert "failed" not in wait_for(manager, victim, since, lambda seen: "done" in seen)

@@ -1,11 +1,10 @@
-"""One server more while another is rotated: it comes first, goes last, and clients see nothing of either.
+"""One server more while the others are rotated: it comes first, goes last, and clients see nothing of either.
 
-The day is shortened on the manager, so that the oldest GPU server is due at once and nobody else is.
+The day is shortened on the manager, so that one GPU server after the other is due, the oldest first.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 import openstack
 import pytest
 
-from ansible_collections.gpuswarm.ollama.molecule.operations import ROOT, asking, journal, nodes_of, settings
+from ansible_collections.gpuswarm.ollama.molecule.operations import (
+    ROOT,
+    asking,
+    journal,
+    nodes_of,
+    settings,
+    wait_that,
+    wait_until_well,
+)
 
 if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Host
@@ -56,43 +63,31 @@ def replicas(manager: Host) -> int:
     return int(manager.check_output(f"docker service inspect --format '{template}' {SERVICE}"))
 
 
-def settled(manager: Host) -> bool:
-    """Whether all is well and no run is at work."""
-    idle = manager.run("systemctl is-active gpuswarm-recover.service").stdout.strip() != "activating"
-    return bool(idle and json.loads(manager.run("gpuswarm-status -o json").stdout or "{}").get("well") is True)
-
-
-def await_that(manager: Host, true: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
-    deadline = time.time() + limit_s
-    while not true():
-        assert time.time() < deadline, manager.check_output(
-            f"gpuswarm-status || true; docker service ps --no-trunc {SERVICE}; "
-            "tail -n 40 /var/lib/gpuswarm/journal.jsonl; journalctl -u gpuswarm-recover -n 120 --no-pager"
-        )
-        time.sleep(0.5)
-
-
-def oldest(cluster: Cluster) -> tuple[str, int]:
-    """The server that is due first, and its age in seconds."""
+def by_age(cluster: Cluster) -> list[tuple[str, float]]:
+    """The GPU servers, the oldest first, and when each was started (seconds since the epoch)."""
     servers = openstack.connect(cloud="lab").compute.servers()
-    started = {server.name: server.launched_at for server in servers if server.name in cluster.workers}
-    name = min(started, key=lambda item: (started[item], item))
-    return name, int(time.time() - datetime.fromisoformat(started[name]).replace(tzinfo=UTC).timestamp())
+    started = [
+        (server.name, datetime.fromisoformat(server.launched_at).replace(tzinfo=UTC).timestamp())
+        for server in servers
+        if server.name in cluster.workers
+    ]
+    return sorted(started, key=lambda item: (item[1], item[0]))
 
 
 @contextmanager
-def last_hour_of(manager: Host, age: int) -> Iterator[Callable[[], None]]:
-    """A server of this age is due, until the function is called."""
-    await_that(manager, lambda: settled(manager), 120)
+def last_hour_of(manager: Host, started: float) -> Iterator[Callable[[float], None]]:
+    """Servers that were started then or before are due; the function takes another moment, 0 for none."""
+    wait_until_well(manager)
 
-    def named(max_age: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        rotation = {"surge": True, "max_age": max_age, "margin": MARGIN_S}
+    def named(started: float) -> tuple[dict[str, Any], dict[str, Any]]:
+        age = int(time.time() - started) if started else 10 * 86400
+        rotation = {"surge": True, "max_age": age + MARGIN_S, "margin": MARGIN_S}
         prefixes = {"max_age": "recovery_"}
         variables = {prefixes.get(key, "recovery_rotation_") + key: value for key, value in rotation.items()}
         return variables, {"rotation": rotation}
 
-    with settings(manager, *named(age + MARGIN_S)) as change:
-        yield lambda: change(*named(age + MARGIN_S + 86400))
+    with settings(manager, *named(started)) as change:
+        yield lambda started: change(*named(started))
 
 
 @pytest.fixture
@@ -100,13 +95,14 @@ def unharmed(manager: Host) -> Iterator[None]:
     """Nothing is lost, exchanged or left over, in the cloud or in the swarm."""
     before = resources(), nodes_of(manager), replicas(manager)
     yield
-    await_that(manager, lambda: settled(manager), 120)
+    wait_until_well(manager)
     assert (resources(), nodes_of(manager), replicas(manager)) == before
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_a_server_more_comes_first_and_goes_last(cluster: Cluster, manager: Host) -> None:
-    victim, age = oldest(cluster)
+def test_a_rotation_of_all_servers_with_one_more_loses_nothing(cluster: Cluster, manager: Host) -> None:
+    order = by_age(cluster)
+    names = [name for name, _ in order]
     extra = f"lab-gpu-{len(cluster.workers) + 1}"
     since = time.time()
     samples: list[tuple[float, set[str]]] = []
@@ -115,43 +111,53 @@ def test_a_server_more_comes_first_and_goes_last(cluster: Cluster, manager: Host
         samples.append((time.time(), healthy(manager)))
         return when(manager, server, since, phase) is not None
 
-    with asking(cluster.gateway) as log, last_hour_of(manager, age) as over:
-        await_that(manager, lambda: come(victim, "active"))
-        over()
-        await_that(manager, lambda: come(victim, "done"))
-        await_that(manager, lambda: come(extra, "retiring"))
-        await_that(manager, lambda: come(extra, "done") and journal(manager, extra, since)[-1]["phase"] == "done")
+    with asking(cluster.gateway) as log, last_hour_of(manager, order[0][1]) as due:
+        for number, name in enumerate(names):
+            wait_that(manager, lambda name=name: come(name, "active"), LIMIT_S)
+            # It is young again; the next one is due before this one is healthy, so that the extra server stays.
+            due(order[number + 1][1] if number + 1 < len(order) else 0)
+        wait_that(manager, lambda: come(names[-1], "done"), LIMIT_S)
+        wait_that(manager, lambda: come(extra, "retiring"), LIMIT_S)
+        wait_that(
+            manager, lambda: come(extra, "done") and journal(manager, extra, since)[-1]["phase"] == "done", LIMIT_S
+        )
     answers = log.answers()
     assert [answer for answer in answers if not answer.complete] == []
-    assert len(answers) > 50
-    rotating, gone = when(manager, victim, since, "rotating"), when(manager, extra, since, "retiring")
-    assert rotating is not None
+    assert len(answers) > 100
+    turns = [(name, when(manager, name, since, "rotating"), when(manager, name, since, "done")) for name in names]
+    gone = when(manager, extra, since, "retiring")
     assert gone is not None
-    # It worked before the other left, and until that was back.
-    assert all(extra in names for moment, names in samples if rotating < moment < gone - 1)
-    assert any(victim not in names for _, names in samples), "it was not seen rotating"
+    # One after the other, each once, the oldest first; the extra server is there before the first and after the last.
+    moments = [moment for _, rotating, done in turns for moment in (rotating, done)]
+    assert None not in moments, turns
+    assert moments == sorted(moments, key=float)  # type: ignore[arg-type]
+    first, last = float(moments[0] or 0), float(moments[-1] or 0)
+    assert last <= gone
+    assert all(extra in seen for moment, seen in samples if first < moment < gone - 1)
+    away = {name for moment, seen in samples if moment > first for name in names if name not in seen}
+    assert away == set(names), "not all of them were seen rotating"
     fewest = min(samples, key=lambda sample: len(sample[1]))
     assert len(fewest[1]) >= len(cluster.workers), fewest
-    phases = [line["phase"] for name in (victim, extra) for line in journal(manager, name, since)]
+    phases = [line["phase"] for name in (*names, extra) for line in journal(manager, name, since)]
     assert "failed" not in phases
-    touched = {name for name in cluster.workers if name != victim and journal(manager, name, since)}
-    assert touched == set(), "others were touched"
+    assert phases.count("rotating") == len(names)
 
 
+@pytest.mark.thorough  # the gate: unit test_surge.py (a surge that fails), and the rotation above
 @pytest.mark.usefixtures("unharmed")
 def test_without_room_for_it_the_rotation_goes_on(cluster: Cluster, manager: Host) -> None:
-    victim, age = oldest(cluster)
+    victim, started = by_age(cluster)[0]
     extra = f"lab-gpu-{len(cluster.workers) + 1}"
     since = time.time()
     subprocess.run(["lab/lab", "exhaust", ZONE], cwd=ROOT, check=True, timeout=60)
     try:
-        with asking(cluster.gateway) as log, last_hour_of(manager, age) as over:
-            await_that(manager, lambda: when(manager, extra, since, "failed") is not None)
+        with asking(cluster.gateway) as log, last_hour_of(manager, started) as due:
+            wait_that(manager, lambda: when(manager, extra, since, "failed") is not None, LIMIT_S)
             # The one that is rotated may belong there.
             subprocess.run(["lab/lab", "release", ZONE], cwd=ROOT, check=True, timeout=60)
-            await_that(manager, lambda: when(manager, victim, since, "active") is not None)
-            over()
-            await_that(manager, lambda: when(manager, victim, since, "done") is not None)
+            wait_that(manager, lambda: when(manager, victim, since, "active") is not None, LIMIT_S)
+            due(0)
+            wait_that(manager, lambda: when(manager, victim, since, "done") is not None, LIMIT_S)
     finally:
         subprocess.run(["lab/lab", "release", ZONE], cwd=ROOT, check=True, timeout=60)
     assert [answer for answer in log.answers() if not answer.complete] == []

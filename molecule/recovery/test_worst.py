@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import openstack
+import pytest
 
 from ansible_collections.gpuswarm.ollama.molecule.operations import (
     LAB,
@@ -44,8 +45,14 @@ def test_a_node_that_nothing_cures_climbs_the_whole_ladder(cluster: Cluster, con
         "systemctl daemon-reload && systemctl kill --signal=KILL docker.service"
     )
     ladder = {"restart_docker": 1, "reboot": 1, "replace": 1}
-    quick = {"recovery_ladder": ladder, "recovery_ladder_pause": 1, "recovery_retry_pause": 1}
-    with settings(manager, quick, {"ladder": {"limits": ladder, "pause": 1, "retry_pause": 1}}):
+    quick = {
+        "recovery_ladder": ladder,
+        "recovery_ladder_pause": 1,
+        "recovery_retry_pause": 1,
+        "recovery_rejoin_timeout": 15,  # a restart and a reboot that cannot help are waited for
+    }
+    probe = {"ladder": {"limits": ladder, "pause": 1, "retry_pause": 1}, "limits": {"boot_grace": 15}}
+    with settings(manager, quick, probe):
         found = wait_for(manager, victim, since, lambda seen: "done" in seen, limit_s=900)
     assert [phase for phase in found if phase in ladder] == list(ladder)
     assert all(phases(manager, name, since) == [] for name in cluster.workers if name != victim), "others were touched"
@@ -53,6 +60,7 @@ def test_a_node_that_nothing_cures_climbs_the_whole_ladder(cluster: Cluster, con
     wait_until_well(manager)
 
 
+@pytest.mark.thorough  # the gate: tests/integration/test_tiers.py (on demand and back), unit test_rotation.py
 def test_a_stand_in_becomes_preemptible_again(cluster: Cluster, manager: Host) -> None:
     # What was rotated within half an hour is not returned.
     name = next(name for name in cluster.workers if "rotating" not in phases(manager, name, time.time() - 1800))
@@ -77,6 +85,7 @@ def test_a_stand_in_becomes_preemptible_again(cluster: Cluster, manager: Host) -
     wait_until_well(manager)
 
 
+@pytest.mark.thorough  # the gate: test_surge.py rotates all servers, with one more
 def test_a_rotation_of_all_servers_loses_nothing(cluster: Cluster, manager: Host) -> None:
     wait_until_well(manager)
     since = time.time()
@@ -93,6 +102,8 @@ def test_a_rotation_of_all_servers_loses_nothing(cluster: Cluster, manager: Host
     assert len(answers) > 100
 
 
+# The gate: unit test_schedule.py, test_diagnosis.py (resting); test_surge.py has servers shelved and brought back.
+@pytest.mark.thorough
 def test_the_schedule_sends_a_server_to_rest_and_gets_it_back(cluster: Cluster, manager: Host) -> None:
     last = cluster.workers[-1]
     since = time.time()

@@ -24,9 +24,8 @@ options:
     type: dict
     required: true
   dest:
-    description: The archive to write.
+    description: The archive to write. Without it only the digest is computed, which is quicker.
     type: path
-    required: true
 attributes:
   check_mode:
     description: Writes the archive in check mode, too, because it is a temporary file that later steps compare with.
@@ -47,7 +46,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 sha256:
-  description: Digest of the archive.
+  description: Digest of the archive before its compression. Equal collections have equal digests.
   type: str
   returned: always
 files:
@@ -77,17 +76,14 @@ def _files(root: Path) -> list[Path]:
 
 
 def pack(collections: dict[str, str]) -> tuple[bytes, int]:
-    """The archive and the number of files in it.
+    """The archive, not compressed, and the number of files in it.
 
     :raises OSError: a directory or file cannot be read.
     """
     stream = io.BytesIO()
     count = 0
     # mtime, owner and mode are fixed: they would make equal content differ.
-    with (
-        gzip.GzipFile(fileobj=stream, mode="wb", mtime=0, filename="") as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
-    ):
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name in sorted(collections):
             root = Path(collections[name])
             files = _files(root)
@@ -109,13 +105,14 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "collections": {"type": "dict", "required": True},
-            "dest": {"type": "path", "required": True},
+            "dest": {"type": "path"},
         },
         supports_check_mode=True,
     )
     try:
         data, count = pack(module.params["collections"])
-        Path(module.params["dest"]).write_bytes(data)
+        if module.params["dest"]:
+            Path(module.params["dest"]).write_bytes(gzip.compress(data, compresslevel=6, mtime=0))
     except OSError as error:
         module.fail_json(msg=f"the collections cannot be packed: {error}")
     module.exit_json(changed=False, sha256=hashlib.sha256(data).hexdigest(), files=count)
