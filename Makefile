@@ -111,7 +111,7 @@ integration-gateway: venv ## The gateway: real nginx and Ollama in network names
 .PHONY: bench-cloud
 bench-cloud: venv ## Benchmark of the cloud side against openstack.cloud and the bare SDK, on the lab (about ten minutes)
 	@PYTHONPATH=$(BUILD)/collections env -u OS_CLIENT_CONFIG_FILE -u OS_CLOUD python -W ignore -m \
-	    ansible_collections.gpuswarm.ollama.tests.bench.cloud
+	    ansible_collections.gpuswarm.ollama.tests.bench.cloud $(BENCH)
 
 .PHONY: molecule
 molecule: lab-up ## Molecule scenarios: the cluster built, preempted, healed
@@ -123,7 +123,7 @@ lab-up: venv
 
 .PHONY: bench-gateway
 bench-gateway: venv ## The gateway beside others while servers vanish: build/bench/gateway.json
-	@PYTHONPATH=$(BUILD)/collections:. python -m ansible_collections.gpuswarm.ollama.tests.bench.gateway
+	@PYTHONPATH=$(BUILD)/collections:. python -m ansible_collections.gpuswarm.ollama.tests.bench.gateway $(BENCH)
 
 # In lanes beside each other, every phase with a limit and timed: tests/kit/lanes.py. `make test` is the gate; what is repetition
 # or too long for it is marked "thorough" (pyproject.toml) and runs in `make test-all`.

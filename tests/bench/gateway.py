@@ -508,10 +508,13 @@ def machine() -> dict[str, Any]:
 def main() -> int:
     """Measure, write, compare."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=500, help="small answers for the latency of each gateway")
-    parser.add_argument("--times", type=int, default=10, help="how often a server vanishes")
+    parser.add_argument("--short", action="store_true", help="fewer repeats; the goals are the same")
+    parser.add_argument("--rounds", type=int, help="small answers for the latency of each gateway (default: 500)")
+    parser.add_argument("--times", type=int, help="how often a server vanishes (default: 10)")
     parser.add_argument("--rate", type=float, default=20, help="requests a second to each gateway meanwhile")
     options = parser.parse_args()
+    options.rounds = options.rounds or (200 if options.short else 500)
+    options.times = options.times or (3 if options.short else 10)
     where = machine()
     rows = measure(options)
     reached = goals(rows)

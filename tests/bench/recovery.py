@@ -43,6 +43,15 @@ QUIET_S = 5.0  # between two runs
 QUIET_ALL_S = 45.0
 PEER_EVERY_S = 30.0
 PROBES = 20
+# Each case: how often it is run, how often with --short, and what it is.
+RUNS = {
+    "restored": (20, 4, "one server, restored"),
+    "restored-three": (7, 1, "all three at once, restored"),
+    "recreated": (4, 1, "one server, re-created"),
+    "recreated-three": (2, 1, "all three at once, re-created"),
+    "rotations": (1, 1, "all servers rotated under load"),
+    "peer": (2, 0, "one server, restored by the plain peer"),
+}
 
 
 @dataclass(frozen=True)
@@ -311,13 +320,16 @@ class Bench:
 def main() -> int:
     """Run all cases; exit status 0 when every goal is met."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--restored", type=int, default=20, metavar="RUNS", help="one server, restored")
-    parser.add_argument("--restored-three", type=int, default=7, metavar="RUNS", help="all three at once, restored")
-    parser.add_argument("--recreated", type=int, default=4, metavar="RUNS", help="one server, re-created")
-    parser.add_argument("--recreated-three", type=int, default=2, metavar="RUNS", help="all three at once, re-created")
-    parser.add_argument("--rotations", type=int, default=1, metavar="RUNS", help="all servers rotated under load")
-    parser.add_argument("--peer", type=int, default=2, metavar="RUNS", help="one server, restored by the plain peer")
+    parser.add_argument(
+        "--short", action="store_true", help="fewer runs, within twelve minutes; the goals are the same"
+    )
+    for name, (whole, _, text) in RUNS.items():
+        parser.add_argument(f"--{name}", type=int, metavar="RUNS", help=f"{text} (default: {whole})")
     arguments = parser.parse_args()
+    for name, (whole, short, _) in RUNS.items():
+        attribute = name.replace("-", "_")
+        if getattr(arguments, attribute) is None:
+            setattr(arguments, attribute, short if arguments.short else whole)
     bench = Bench()
     workers = bench.cluster.workers
     bench.settle()

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -44,7 +44,8 @@ CONTENDERS = {NOTHING: (OURS, LOOP, ASYNC, ONE_LIST), BACK: (OURS, POOL, LOOP, A
 
 # How often a measurement is made; the row holds the medians. What a goal compares is made more than once, but for what
 # takes minutes and whose length is the result.
-REPEATS = {(NOTHING, OURS): 3, (BACK, OURS): 2, (BACK, POOL): 2}
+Repeats = Mapping[tuple[str, str], int]
+REPEATS: Repeats = {(NOTHING, OURS): 3, (BACK, OURS): 2, (BACK, POOL): 2}
 
 # When a contender is given up: after so many times what ours took for the same job, but not before so many seconds. Its
 # figures are lower bounds then, which is enough to say whether a goal is met.
@@ -88,7 +89,7 @@ class Goal:
 class Bench:
     """The servers that are measured with, and the commands."""
 
-    def __init__(self, proxy: Proxy, behind: Path, directory: Path, sizes: Sequence[int]) -> None:
+    def __init__(self, proxy: Proxy, behind: Path, directory: Path, sizes: Sequence[int], repeats: Repeats) -> None:
         self.proxy = proxy
         self.directory = directory
         self.fleet = f"bench{uuid.uuid4().hex[:6]}"
@@ -105,6 +106,7 @@ class Bench:
         # Preparations go past the proxy
         self.nova = openstack.connect(compute_default_microversion="2.72").compute
         self.specs = [self._spec(number) for number in range(max(sizes))]
+        self.repeats = repeats
 
     def _spec(self, number: int) -> dict[str, Any]:
         return {
@@ -170,7 +172,7 @@ class Bench:
     def row(self, job: str, by: str, count: int, patience: float) -> Row:
         """The medians of a contender's measurements."""
         runs = []
-        for _run in range(REPEATS.get((job, by), 1)):
+        for _run in range(self.repeats.get((job, by), 1)):
             if job == BACK:
                 self.shelve(count)
             runs.append(self.once(by, count, patience))
@@ -249,13 +251,13 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def run(sizes: Sequence[int], say: Callable[[str], None]) -> list[Row]:
+def run(sizes: Sequence[int], repeats: Repeats, say: Callable[[str], None]) -> list[Row]:
     """All measurements."""
     with cloud() as environment, tempfile.TemporaryDirectory(prefix="bench-") as name:
         file = Path(environment["OS_CLIENT_CONFIG_FILE"])
         proxy, behind = before_cloud(file, environment["OS_CLOUD"], Path(name))
         adopt_orphans()
-        bench = Bench(proxy, behind, Path(name), sizes)
+        bench = Bench(proxy, behind, Path(name), sizes, repeats)
         rows: list[Row] = []
         try:
             for count in sizes:
@@ -278,10 +280,16 @@ def run(sizes: Sequence[int], say: Callable[[str], None]) -> list[Row]:
 def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="numbers of servers, ascending")
-    sizes = sorted(parser.parse_args().sizes)
+    parser.add_argument("--short", action="store_true", help="the largest size only, each once; the goals are the same")
+    parser.add_argument("--sizes", type=int, nargs="+", help=f"numbers of servers (default: {SIZES})")
+    options = parser.parse_args()
+    sizes = sorted(options.sizes or (SIZES[-1:] if options.short else SIZES))
     started, on = time.monotonic(), machine()
-    rows = run(sizes, lambda text: print(f"[{time.monotonic() - started:5.0f} s] {text}", flush=True))
+    rows = run(
+        sizes,
+        {} if options.short else REPEATS,
+        lambda text: print(f"[{time.monotonic() - started:5.0f} s] {text}", flush=True),
+    )
     reached = goals(rows)
     shown = f"{table(rows)}\n\nMeasured on {on}.\n"
     RESULT.parent.mkdir(parents=True, exist_ok=True)
