@@ -199,8 +199,12 @@ def make_ollama_files(log: StepLog, source: Path, target: Path) -> None:
     (target / "usr/local/bin/ollama").chmod(0o755)
 
 
-def registry_store(log: StepLog, lab: model.Lab) -> bool:
-    """Have the registry's files: a copy of a cached store, filled through the engine; true if that had to be made."""
+def registry_store(log: StepLog, lab: model.Lab) -> tuple[bool, bool]:
+    """Have the registry's files: a copy of a cached store, filled through the engine. The registry may be running.
+
+    Returns:
+        Whether the images had to be made, and whether the registry had others until now.
+    """
     inputs = [IMAGES / name for name in model.REGISTRY_IMAGES.values()]
     bases = [repr(BASES[name]) for name in model.REGISTRY_IMAGES.values()]
     code = [Path(__file__).with_name(name) for name in ("tiny_model.py", "registry_model.py")]
@@ -230,10 +234,27 @@ def registry_store(log: StepLog, lab: model.Lab) -> bool:
             daemon.stop(timeout=5)
 
     path, made = cached(lab.cache, "registry", digest(*inputs, *bases, *code), make)
-    store = lab.state / "registry"
-    if not store.exists():
-        log.run("cp", "-a", "--reflink=auto", path, store)
-    return made
+    return made, update_store(log, path, lab.state / "registry", lab.run / "registry.key")
+
+
+def update_store(log: StepLog, source: Path, store: Path, note: Path) -> bool:
+    """Give a registry's store the images of another one; false if it has got them before.
+
+    What it has besides stays: services name their image by its digest, and the old one may be wanted once more.
+
+    Args:
+        log: of the calling step.
+        source: the other store; its name tells its content.
+        store: the registry's; made if it is not there.
+        note: file that says which one it has got last.
+    """
+    if note.exists() and note.read_text() == source.name:
+        return False
+    store.mkdir(parents=True, exist_ok=True)
+    log.run("cp", "-a", "--reflink=auto", "--remove-destination", f"{source}/.", store)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(source.name)
+    return True
 
 
 def push_second_model(log: StepLog, address: str, image: str) -> None:
