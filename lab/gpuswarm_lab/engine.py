@@ -6,9 +6,12 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import model
+from .cache import locked
 from .errors import LabError
 from .processes import Daemon
 from .steps import StepLog, capture
@@ -17,7 +20,9 @@ CAP_SYS_RESOURCE = 24
 IPTABLES = ("iptables", "ip6tables")
 BRIDGES = (model.DOCKER_NETWORK, "docker0", "docker_gwbridge")
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+# Debian starts a service when it is installed; this is the program that it asks first, and the one that says no.
 POLICY = Path("/usr/sbin/policy-rc.d")
+NO_SERVICE = "#!/bin/sh\n# Of gpuswarm's lab while it installs packages.\nexit 101\n"
 
 # Command or path that shows that it is there -> Debian package.
 PACKAGES = {
@@ -45,24 +50,38 @@ def missing_packages(needed: dict[str, str]) -> list[str]:
 
 
 def install_packages(log: StepLog, needed: dict[str, str]) -> str:
-    """Install what is missing with apt-get, without starting the services that come with it."""
-    packages = missing_packages(needed)
-    if not packages:
+    """Install what is missing with apt-get, without starting the services that come with it, one caller at a time."""
+    if not missing_packages(needed):
         return "all there"
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
-    # Debian starts a service when it is installed; this is the switch that says no. One that is there stays.
-    own_policy = not POLICY.exists()
-    if own_policy:
-        POLICY.write_text("#!/bin/sh\nexit 101\n")
-        POLICY.chmod(0o755)
-    try:
+    with no_service_starts():
+        packages = missing_packages(needed)  # who had the lock before may have installed them
+        if not packages:
+            return "all there"
+        env = {"DEBIAN_FRONTEND": "noninteractive"}
         log.run("apt-get", "-o", "Acquire::Retries=3", "update", env=env)
         log.run("apt-get", "-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=120", "install", "-y",
                 "--no-install-recommends", *packages, env=env)  # fmt: skip
-    finally:
-        if own_policy:
-            POLICY.unlink()
     return "installed " + ", ".join(packages)
+
+
+@contextmanager
+def no_service_starts(policy: Path = POLICY) -> Iterator[None]:
+    """Keep Debian from starting services, for one caller on the machine at a time. A policy of the machine's own stays.
+
+    Args:
+        policy: the file that forbids it. The lock is its directory: that is always there, and stays as it is.
+    """
+    with locked(policy.parent):
+        # One of ours is left of somebody who was killed.
+        ours = not policy.exists() or policy.read_bytes() == NO_SERVICE.encode()
+        if ours:
+            policy.write_text(NO_SERVICE)
+            policy.chmod(0o755)
+        try:
+            yield
+        finally:
+            if ours:
+                policy.unlink()
 
 
 class Engine:

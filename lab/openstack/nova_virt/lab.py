@@ -15,6 +15,7 @@ Environment: see ``Configuration.environment`` in ``lab/gpuswarm_lab/config.py``
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -28,11 +29,15 @@ from typing import Any
 
 from lab_docker import (
     LABEL,
+    REBOOT_EXIT,
+    Change,
     DockerError,
+    change,
     data_volume,
     disk_container,
     disk_image,
     docker,
+    is_on,
     server_container,
 )
 from nova import exception
@@ -47,6 +52,7 @@ LOG = logging.getLogger(__name__)
 # An image may have 127 layers; a disk that was taken over this often is flattened to one.
 MAX_LAYERS = 90
 STOP_TIMEOUT_S = 10
+LIFECYCLE = {Change.STARTED: event.EVENT_LIFECYCLE_STARTED, Change.STOPPED: event.EVENT_LIFECYCLE_STOPPED}
 
 
 class FakeDriver(fake.FakeDriver):
@@ -90,27 +96,37 @@ class DockerDriver(FakeDriver):
         threading.Thread(target=self._watch, name="docker-events", daemon=True).start()
 
     def _watch(self) -> None:
-        """Tell Nova when a server stops or starts behind its back, for as long as the process lives."""
-        kinds = {"die": event.EVENT_LIFECYCLE_STOPPED, "start": event.EVENT_LIFECYCLE_STARTED}
-        form = '{{.Action}} {{index .Actor.Attributes "' + LABEL + 'server"}}'
-        command = ["docker", "events", "--filter", f"label={LABEL}host={self.host}", "--format", form]
-        command += [word for kind in kinds for word in ("--filter", f"event={kind}")]
+        """Follow what servers do behind Nova's back, for as long as the process lives."""
+        attributes = '{{index .Actor.Attributes "' + LABEL + 'server"}} {{index .Actor.Attributes "exitCode"}}'
+        command = ["docker", "events", "--filter", f"label={LABEL}host={self.host}", "--filter", "event=die",
+                   "--filter", "event=start", "--format", "{{.Action}} " + attributes]  # fmt: skip
         while True:
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as events:
+                with contextlib.suppress(DockerError):  # without an engine there is nothing to catch up with
+                    for server_id in self._servers('{{.Label "' + LABEL + 'server"}}', f"exited={REBOOT_EXIT}"):
+                        self._handle("die", server_id, str(REBOOT_EXIT))
                 for line in events.stdout or ():
-                    kind, server_id = line.split()
-                    # A preemption is already on its way through Nova as a shelve.
-                    if not signal("preempted", server_id).exists():
-                        self.emit_event(event.LifecycleEvent(server_id, kinds[kind]))
+                    self._handle(*line.split())
             time.sleep(1)
+
+    def _handle(self, action: str, server_id: str, exit_code: str = "") -> None:
+        """Tell Nova that a server stopped or started. One that reboots starts again; to Nova it never stopped."""
+        what = change(action, exit_code, preempted=signal("preempted", server_id).exists())
+        if what is Change.REBOOTS:
+            LOG.info("server %s reboots", server_id)
+            try:
+                docker("start", server_container(server_id))
+            except DockerError:
+                LOG.exception("server %s does not come back from its reboot", server_id)
+                what = Change.STOPPED
+        if what in LIFECYCLE:
+            self.emit_event(event.LifecycleEvent(server_id, LIFECYCLE[what]))
 
     # What exists
 
-    def _servers(self, form: str) -> list[str]:
-        name = f"name=^{server_container('')}"
-        return docker(
-            "ps", "-a", "--filter", f"label={LABEL}host={self.host}", "--filter", name, "--format", form
-        ).split()
+    def _servers(self, form: str, *filters: str) -> list[str]:
+        which = [f"label={LABEL}host={self.host}", f"name=^{server_container('')}", *filters]
+        return docker("ps", "-a", "--format", form, *(f"--filter={what}" for what in which)).split()
 
     def list_instances(self) -> list[str]:
         return self._servers('{{.Label "' + LABEL + 'instance"}}')
@@ -125,11 +141,15 @@ class DockerDriver(FakeDriver):
         return len(self.list_instances())
 
     def get_info(self, instance: Any, use_cache: bool = True) -> Any:
-        status = docker("inspect", "--format", "{{.State.Status}}", server_container(instance.uuid), check=False)
-        if not status:
+        form = "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}"
+        found = docker("inspect", "--format", form, server_container(instance.uuid), check=False)
+        if not found:
             raise exception.InstanceNotFound(instance_id=instance.uuid)
-        states = {"running": power_state.RUNNING, "paused": power_state.PAUSED}
-        return hardware.InstanceInfo(state=states.get(status, power_state.SHUTDOWN))
+        status, exit_code, *error = found.split(maxsplit=2)
+        if status == "paused":
+            return hardware.InstanceInfo(state=power_state.PAUSED)
+        on = is_on(status, exit_code, "".join(error))
+        return hardware.InstanceInfo(state=power_state.RUNNING if on else power_state.SHUTDOWN)
 
     # Life
 

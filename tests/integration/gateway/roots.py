@@ -36,7 +36,7 @@ def prepare(log: StepLog) -> dict[str, Path]:
 
     def ollama(target: Path) -> None:
         unpack("ollama", target)
-        ollama_files(log, target / "rootfs")
+        ollama_files(log, target / "rootfs", CACHE)
         log.run("cp", "-a", f"{target}/rootfs/.", target)
         model = target / "tmp" / "model"
         model.mkdir()

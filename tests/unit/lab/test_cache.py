@@ -1,10 +1,69 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier
+from typing import TYPE_CHECKING
 
 import pytest
 
-from lab.gpuswarm_lab.cache import cached, digest
+from lab.gpuswarm_lab.cache import cached, digest, locked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[3]
+KEY = "a" * 16
+# A process that wants the thing. It says when it begins to make it, and ends that at the end of its standard input;
+# then it says whether it made or found it, and what is in it.
+PROCESS = """
+import sys
+from pathlib import Path
+from lab.gpuswarm_lab.cache import cached
+
+def make(target):
+    target.mkdir()
+    (target / "first").touch()
+    print("making", flush=True)
+    sys.stdin.read()
+    (target / "last").touch()
+
+path, made = cached(Path(sys.argv[1]), "thing", sys.argv[2], make, in_place=sys.argv[3] == "True")
+print("made" if made else "found", *sorted(file.name for file in path.iterdir()), flush=True)
+"""
+
+
+@contextmanager
+def process(cache: Path, *, in_place: bool) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", PROCESS, str(cache), KEY, str(in_place)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            yield child
+        finally:
+            child.kill()
+
+
+def line(child: subprocess.Popen[str]) -> str:
+    assert child.stdout
+    return child.stdout.readline().strip()
+
+
+def waits_for_lock(child: subprocess.Popen[str], lock: Path) -> bool:
+    """Whether the kernel has the process in the queue for the lock (a line of /proc/locks with an arrow)."""
+    inode = f":{lock.stat().st_ino}"
+    rows = [row.split() for row in Path("/proc/locks").read_text().splitlines()]
+    return any(row[1] == "->" and row[5] == str(child.pid) and row[6].endswith(inode) for row in rows)
+
+
+def until_it_waits(child: subprocess.Popen[str], lock: Path) -> None:
+    while not waits_for_lock(child, lock):
+        assert child.poll() is None, "ended without waiting"
+        time.sleep(0.02)
 
 
 def test_digest_depends_on_content_and_name(tmp_path: Path) -> None:
@@ -61,3 +120,64 @@ def test_names_that_begin_alike_do_not_replace_each_other(tmp_path: Path) -> Non
     one, _ = cached(tmp_path, "schema", "1" * 16, lambda target: target.touch())
     cached(tmp_path, "schema-lab", "2" * 16, lambda target: target.touch())
     assert one.exists()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_two_processes_make_it_once(tmp_path: Path, *, in_place: bool) -> None:
+    with process(tmp_path, in_place=in_place) as first:
+        assert line(first) == "making"
+        with process(tmp_path, in_place=in_place) as second:
+            until_it_waits(second, tmp_path / ".lock-thing")
+            first.communicate("")  # lets it finish
+            assert second.communicate("")[0].split("\n")[0] == "found first last"
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_who_is_killed_leaves_no_lock_and_nothing_that_passes_for_whole(tmp_path: Path, *, in_place: bool) -> None:
+    with process(tmp_path, in_place=in_place) as first:
+        assert line(first) == "making"
+        with process(tmp_path, in_place=in_place) as second:
+            until_it_waits(second, tmp_path / ".lock-thing")
+            first.kill()
+            assert second.communicate("")[0].splitlines() == ["making", "made first last"]
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {".lock-thing", f"thing-{KEY}", f"thing-{KEY}.complete"}
+
+
+def test_other_things_are_made_meanwhile_and_by_their_makers(tmp_path: Path) -> None:
+    def make(target: Path) -> None:
+        part, _ = cached(tmp_path, "part", KEY, lambda part: part.touch())
+        shutil.copy(part, target)
+
+    with locked(tmp_path / ".lock-other"):
+        assert cached(tmp_path, "whole", KEY, make)[0].exists()
+
+
+def test_threads_of_one_process_make_it_once(tmp_path: Path) -> None:
+    start = Barrier(4, timeout=10)
+
+    def make(target: Path) -> None:
+        time.sleep(0.1)
+        target.mkdir()
+
+    def want(_: int) -> bool:
+        start.wait()
+        return cached(tmp_path, "thing", KEY, make)[1]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(want, range(4))) == [False, False, False, True]
+
+
+def test_what_was_removed_in_part_is_not_taken_for_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark goes first: whoever removes an older version may be ended in the middle of it."""
+    old, _ = cached(tmp_path, "thing", KEY, lambda target: target.mkdir())
+
+    def end(path: Path) -> None:
+        assert path == old
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("lab.gpuswarm_lab.cache.shutil.rmtree", end)
+    with pytest.raises(KeyboardInterrupt):
+        cached(tmp_path, "thing", "b" * 16, lambda target: target.mkdir())
+    monkeypatch.undo()
+    assert cached(tmp_path, "thing", KEY, lambda target: target.mkdir())[1]

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
 import pytest
 
 from lab.gpuswarm_lab.engine import (
+    NO_SERVICE,
     container_options,
     forward_policy,
     may_be_privileged,
     missing_packages,
+    no_service_starts,
     without_docker,
 )
 
@@ -79,3 +86,44 @@ def test_container_options(version: str, *, privileged: bool) -> None:
 def test_missing_packages_are_named_once() -> None:
     needed = {"sh": "dash", "no-such-command": "b", "/no/such/file": "a", "no-such-either": "b"}
     assert missing_packages(needed) == ["a", "b"]
+
+
+OWN_POLICY = "#!/bin/sh\nexit 104\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "during", "after"),
+    [
+        (None, NO_SERVICE, None),
+        (NO_SERVICE, NO_SERVICE, None),  # left by somebody who was killed
+        (OWN_POLICY, OWN_POLICY, OWN_POLICY),  # the machine's own
+    ],
+)
+def test_policy_while_packages_are_installed(
+    tmp_path: Path, before: str | None, during: str, after: str | None
+) -> None:
+    policy = tmp_path / "policy-rc.d"
+    if before:
+        policy.write_text(before)
+        policy.chmod(0o755)
+    with no_service_starts(policy):
+        assert policy.read_text() == during
+        assert stat.S_IMODE(policy.stat().st_mode) == 0o755
+    assert (policy.read_text() if policy.exists() else None) == after
+
+
+def test_who_installs_first_does_not_take_the_policy_from_the_next(tmp_path: Path) -> None:
+    policy = tmp_path / "policy-rc.d"
+    start = Barrier(8, timeout=10)
+
+    def install(_: int) -> bool:
+        start.wait()
+        there = []
+        for _ in range(20):
+            with no_service_starts(policy):
+                there += [policy.exists(), policy.read_text() == NO_SERVICE]
+        return all(there)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(install, range(8)))
+    assert list(tmp_path.iterdir()) == []
