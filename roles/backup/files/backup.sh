@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# One backup of the manager, with its checksum. Arguments: directory, fleet, how many are kept, file of recipients (may be
-# empty), and volumes. The last line of the output is the path of the backup.
+# One backup of the manager, with its checksum. Arguments: directory, fleet, file of recipients (may be empty), and
+# volumes. The last line of the output is the path of the backup.
 # Docker has to stand still for a copy of the swarm's state (docs.docker.com/engine/swarm/admin_guide, "Back up the swarm").
 set -euo pipefail
 umask 077
-directory=$1 fleet=$2 keep=$3 recipients=$4
-shift 4
+directory=$1 fleet=$2 recipients=$3
+shift 3
 mkdir -p "$directory"
 work=$(mktemp -d "$directory/.work-XXXXXX")
 stopped=
@@ -43,7 +43,4 @@ fi
 # First the checksum, then what it is of: a backup without its checksum is one that was not finished.
 mv "$work/$name.sha256" "$directory/"
 mv "$work/$name" "$directory/"
-
-find "$directory" -maxdepth 1 -name "$fleet-*.tar.gz*" ! -name '*.sha256' | sort --reverse | tail -n "+$((keep + 1))" |
-  while read -r old; do rm -f "$old" "$old.sha256"; done
 echo "$directory/$name"
