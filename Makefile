@@ -66,17 +66,10 @@ clean: ## Remove everything that was built (the lab must be down: make demo-down
 collection: $(VENV)/.complete ## Build the collection's tarball into build/
 	@$(VENV)/bin/ansible-galaxy collection build --force --output-path $(BUILD) .
 
-# The tarball alone must do: installed into an empty place, away from the checkout.
+# The tarball alone must do, by README's own steps, in an empty home and away from the checkout.
 .PHONY: install-check
 install-check: collection
-	@rm -rf $(BUILD)/installed && mkdir -p $(BUILD)/installed
-	@cd $(BUILD)/installed && unset ANSIBLE_CONFIG && export ANSIBLE_COLLECTIONS_PATH=$$PWD ANSIBLE_HOME=$$PWD/home && \
-	    ansible-galaxy collection install --no-deps --offline -p . $(CURDIR)/$(TARBALL) && \
-	    for playbook in ansible_collections/gpuswarm/ollama/playbooks/*.yml; do \
-	        ansible-playbook -i localhost, --syntax-check "gpuswarm.ollama.$$(basename "$$playbook" .yml)"; \
-	    done && \
-	    ansible-doc -t module gpuswarm.ollama.selectel_server >/dev/null && \
-	    ansible-doc -t inventory gpuswarm.ollama.selectel >/dev/null
+	@.ci/install-check $(TARBALL)
 
 # ---------------------------------------------------------------- checks
 

@@ -1,8 +1,10 @@
-"""The three ways to install (tarball, Galaxy, pip) must agree."""
+"""The three ways to install (tarball, Galaxy, pip) must agree, and the example inventory must do for a stranger."""
 
 from __future__ import annotations
 
+import configparser
 import json
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "inventory" / "selectel"
 GALAXY = yaml.safe_load((ROOT / "galaxy.yml").read_text(encoding="utf-8"))
 PINNED = {
     item["name"]: item["version"]
@@ -63,3 +66,22 @@ def test_every_pin_stands_in_one_place() -> None:
 
 def test_version_has_its_section_in_the_changelog() -> None:
     assert f"\n## [{GALAXY['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def settings(path: Path) -> dict[tuple[str, str], str]:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(path, encoding="utf-8")
+    return {(section, name): value for section in parser.sections() for name, value in parser[section].items()}
+
+
+def test_the_example_has_the_settings_that_are_tested() -> None:
+    tested, example = settings(ROOT / "ansible.cfg"), settings(EXAMPLE / "ansible.cfg")
+    assert {name for _, name in set(tested) - set(example)} == {"collections_path", "home", "control_path_dir"}
+    assert {setting: tested.get(setting) for setting in example} == example
+
+
+def test_names_of_the_cloud_in_the_example_are_to_be_looked_up() -> None:
+    lines = (EXAMPLE / "group_vars" / "all.yml").read_text(encoding="utf-8").splitlines()
+    named = [line for line in lines if re.match(r"fleet_\w*(flavor|image|zones|external_network):", line)]
+    assert len(named) == 7
+    assert [line for line in named if "# look up" not in line] == []

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# One backup of the manager, with its checksum. Arguments: directory, fleet, how many are kept, file of recipients (may be
-# empty), and volumes. The last line of the output is the path of the backup.
+# One backup of the manager, with its checksum. Arguments: directory, fleet, file of recipients (may be empty), and volumes. The last
+# line of the output is the path of the backup. BACKUP_ROOT is where the manager's files lie, if not at /.
 # Docker has to stand still for a copy of the swarm's state (docs.docker.com/engine/swarm/admin_guide, "Back up the swarm").
 set -euo pipefail
 umask 077
-directory=$1 fleet=$2 keep=$3 recipients=$4
-shift 4
+directory=$1 fleet=$2 recipients=$3
+shift 3
+root=${BACKUP_ROOT:-}
 mkdir -p "$directory"
 work=$(mktemp -d "$directory/.work-XXXXXX")
 stopped=
@@ -15,26 +16,33 @@ cleanup() {
 }
 trap cleanup EXIT
 for volume; do
-  [ -d "/var/lib/docker/volumes/$volume/_data" ] || { echo "there is no volume $volume on this manager: see backup_volumes" >&2; exit 1; }
+  [ -d "$root/var/lib/docker/volumes/$volume/_data" ] || { echo "there is no volume $volume on this manager: see backup_volumes" >&2; exit 1; }
 done
-[ -d /var/lib/docker/swarm ] || { echo "this manager is in no swarm: there is nothing to back up" >&2; exit 1; }
-mkdir -p "$work/root/var/lib/docker/volumes" "$work/root/var/lib/gpuswarm" "$work/root/etc" "$work/root/opt/gpuswarm"
+[ -d "$root/var/lib/docker/swarm" ] || { echo "this manager is in no swarm: there is nothing to back up" >&2; exit 1; }
+
+# What is backed up is in the archive, the directories above it are not: their modes are the system's.
+parts=()
+take() {
+  mkdir -p "$work/root/${1%/*}"
+  cp -a "$root/$1" "$work/root/$1"
+  parts+=("$1")
+}
 
 stopped=yes
 systemctl stop docker.socket docker.service
-cp -a /var/lib/docker/swarm "$work/root/var/lib/docker/"
+take var/lib/docker/swarm
 for volume; do
-  cp -a "/var/lib/docker/volumes/$volume" "$work/root/var/lib/docker/volumes/"
+  take "var/lib/docker/volumes/$volume"
 done
 systemctl start docker.service
 stopped=
 
-[ ! -d /etc/gpuswarm ] || cp -a /etc/gpuswarm "$work/root/etc/"
-[ ! -d /opt/gpuswarm/stack ] || cp -a /opt/gpuswarm/stack "$work/root/opt/gpuswarm/"
-cp -a /var/lib/gpuswarm/journal.jsonl* "$work/root/var/lib/gpuswarm/" 2>/dev/null || true
+for part in etc/gpuswarm opt/gpuswarm/stack var/lib/gpuswarm/journal.jsonl var/lib/gpuswarm/journal.jsonl.1; do
+  [ ! -e "$root/$part" ] || take "$part"
+done
 docker --version >"$work/root/docker-version"
 name=$fleet-$(date --utc +%Y%m%dT%H%M%SZ).tar.gz
-tar --create --gzip --numeric-owner --directory "$work/root" --file "$work/$name" .
+tar --create --gzip --numeric-owner --directory "$work/root" --file "$work/$name" docker-version "${parts[@]}"
 if [ -s "$recipients" ]; then
   age --encrypt --recipients-file "$recipients" --output "$work/$name.age" "$work/$name"
   name=$name.age
@@ -43,7 +51,4 @@ fi
 # First the checksum, then what it is of: a backup without its checksum is one that was not finished.
 mv "$work/$name.sha256" "$directory/"
 mv "$work/$name" "$directory/"
-
-find "$directory" -maxdepth 1 -name "$fleet-*.tar.gz*" ! -name '*.sha256' | sort --reverse | tail -n "+$((keep + 1))" |
-  while read -r old; do rm -f "$old" "$old.sha256"; done
 echo "$directory/$name"
