@@ -33,6 +33,7 @@ from .swarm import (
     is_named,
     namesakes,
     node_of_server,
+    runs_since,
     stale_nodes,
 )
 
@@ -72,8 +73,8 @@ class Limits:
     """When something counts as wrong; all in seconds but ``failures``.
 
     Attributes:
-        boot_grace: a node that is Down may come back by itself for so long after its server was started; within it, a
-            node that has not registered since is not believed to be Ready.
+        boot_grace: a node that is Down may come back by itself for so long after its server was started; within it,
+            what the swarm says of the server's former life (a Ready node, a running task) is not believed.
         login_grace: a server may be silent for so long after it was started.
         healthy_timeout: Ollama may take so long to load its models.
         failures: so many failed Ollama tasks on a node within ``failure_window`` are no accident.
@@ -190,7 +191,7 @@ class _View:
     tasks: Sequence[Task]
     ollama: str
     evidence: Evidence | None
-    started: float
+    started: float  # when the cloud started it; 0 when that is no matter any more (`Limits.boot_grace`) or not known
     age: float | None
     now: float
 
@@ -264,6 +265,8 @@ def _view(spec: Mapping[str, Any], seen: Seen, service: str, names: Collection[s
     if node and node.ready and evidence and evidence.membership in ("join", "leave_and_join"):
         node = None  # the server itself says that it is not this one
     own = [task for task in seen.tasks or [] if task.service == service]
+    age = age_of(server, seen.now)
+    fresh = identity.started if age is not None and age < limits.boot_grace else 0.0
     return _View(
         spec=spec,
         server=server,
@@ -271,10 +274,10 @@ def _view(spec: Mapping[str, Any], seen: Seen, service: str, names: Collection[s
         stale=stale_nodes(nodes, identity) if node else [],
         duplicate=len(same) > 1 or _two_nodes(nodes, identity, seen.now, limits),
         tasks=own,
-        ollama=ollama_state(node, own, service) if spec["role"] == ROLE_GPU_WORKER else "",
+        ollama=ollama_state(node, own, service, fresh) if spec["role"] == ROLE_GPU_WORKER else "",
         evidence=evidence,
-        started=identity.started,
-        age=age_of(server, seen.now),
+        started=fresh,
+        age=age,
         now=seen.now,
     )
 
@@ -366,7 +369,7 @@ def _node_finding(view: _View, limits: Limits) -> Finding | None:
     """What is wrong with the node of a server that runs; None when it is Ready."""
     node, evidence = view.node, view.evidence
     if node is not None and node.ready:
-        return _former_life(view, node, limits)
+        return _former_life(view, node)
     if node is not None and node.state == UNKNOWN:
         return Finding("node_unknown", WAIT, "the manager was restarted and has not heard of the node yet")
     # Without an answer the wait is longer: a login may take minutes, a node that is known comes within seconds.
@@ -381,13 +384,12 @@ def _node_finding(view: _View, limits: Limits) -> Finding | None:
     return Finding("node_down", EXAMINE, f"the server runs but its node is {node.state}")
 
 
-def _former_life(view: _View, node: Node, limits: Limits) -> Finding | None:
+def _former_life(view: _View, node: Node) -> Finding | None:
     """What a Ready node means; None when it is what it seems to be.
 
-    The age is a bound for what the clocks of the cloud and of the manager may differ by: after it, the swarm itself has
-    noticed.
+    Only for `Limits.boot_grace`: by then the swarm has noticed, however much the cloud's clock differs.
     """
-    if view.age is None or view.age >= limits.boot_grace or has_registered(node, view.started):
+    if view.age is None or has_registered(node, view.started):
         return None
     return Finding("booting", WAIT, f"its server was started {view.age:.0f} s ago, its node has not registered since")
 
@@ -420,7 +422,7 @@ def _worker_finding(
         return _held(view, node, limits)
     if view.ollama != "running":
         return _ollama_finding(view, node, limits)
-    task = next(t for t in view.tasks if t.node_id == node.id and t.state == t.desired == "running")
+    task = next(task for task in view.tasks if task.node_id == node.id and runs_since(task, view.started))
     unknown = gateway is not None and task.addresses and not set(task.addresses) & set(gateway)
     if unknown and view.now - task.since > limits.balance_grace:
         words = "its Ollama is healthy, but the gateway does not know it: force an update of the Ollama service"
@@ -583,23 +585,28 @@ def _surge(extra: Verdict, *, calm: bool, turn: bool, awaited: bool) -> list[Ver
     return [replace(extra, verdict="spare", step=WAIT, reason=words, rung="")]
 
 
-def ollama_state(node: Node | None, tasks: Iterable[Task], service: str) -> str:
-    """State of the Ollama task on a node: "absent", "lost" (the node is not Ready) or the task's own state.
+def ollama_state(node: Node | None, tasks: Iterable[Task], service: str, started: float = 0.0) -> str:
+    """State of the Ollama task on a node: "absent", "lost" (it died with its server) or the task's own state.
 
-    Swarm goes on saying "running" for the tasks of a dead node, so a task is only believed together with its node.
+    Swarm goes on saying "running" for the tasks of a dead node, so a task is only believed together with its node, and
+    if it runs since the server was started.
+
+    :param started: when that was (epoch seconds); 0 when it does not matter.
     """
     if node is None:
         return "absent"
-    states = [
-        task.state
+    live = [
+        task
         for task in tasks
         if task.node_id == node.id
         and task.service == service
         and task.desired == "running"
         and task.state in LIVE_TASK_STATES
     ]
-    if not states:
+    if not live:
         return "absent"
-    if not node.ready:
+    if not has_registered(node, started):
         return "lost"
-    return "running" if "running" in states else states[0]
+    if any(runs_since(task, started) for task in live):
+        return "running"
+    return next((task.state for task in live if task.state != "running"), "lost")

@@ -176,6 +176,15 @@ def has_registered(node: Node, started: float) -> bool:
     return node.ready and not (started and node.updated and node.updated + CLOCK_MARGIN < started)
 
 
+def runs_since(task: Task, started: float) -> bool:
+    """Whether a task runs that is to run, and not only because its node has not yet reported its end in a former life.
+
+    :param started: as for `has_registered`.
+    """
+    former = started and task.since and task.since + CLOCK_MARGIN < started
+    return task.state == task.desired == "running" and not former
+
+
 def stale_nodes(nodes: Iterable[Node], server: Identity) -> list[Node]:
     """Twins that may be removed: Down, of the same host name as the server's node, and only when that one is Ready.
 
@@ -198,8 +207,8 @@ def has_come(state: str, server: Identity, nodes: Iterable[Node], tasks: Iterabl
     """Whether the node of a server has come to a state.
 
     :param state: "ready" (since the server was started, if that is known); "down"; "running" (ready, with a running
-        task of the service); "idle" (it has no task that has not ended; a node that does not exist has none, and what
-        was to end on one that is Down will not be reported any more).
+        task of the service, likewise); "idle" (it has no task that has not ended; a node that does not exist has none,
+        and what was to end on one that is Down will not be reported any more).
     """
     node = node_of_server(nodes, server)
     if node is None:
@@ -212,9 +221,7 @@ def has_come(state: str, server: Identity, nodes: Iterable[Node], tasks: Iterabl
         return all(task.state not in LIVE_TASK_STATES for task in awaited)
     if not has_registered(node, server.started):
         return False
-    return state == "ready" or any(
-        task.service == service and task.state == "running" and task.desired == "running" for task in own
-    )
+    return state == "ready" or any(task.service == service and runs_since(task, server.started) for task in own)
 
 
 def membership(local: Mapping[str, Any], nodes: Iterable[Node]) -> Membership:

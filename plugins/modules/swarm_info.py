@@ -44,9 +44,9 @@ options:
   started:
     description:
       - When the server was started (ISO 8601, in UTC if it has no zone), for example C(launched_at) of the cloud.
-      - A node that is Ready without having registered since is not believed, as the swarm goes on calling a lost node
-        Ready until three of its heartbeats are missing. It is believed when O(timeout) is over, which must therefore
-        be longer than that.
+      - A node that is Ready without having registered since is not believed, nor a task that runs since before, as the
+        swarm goes on saying so of a lost node until three of its heartbeats are missing. After 45 seconds, or at the
+        end of O(timeout), they are believed, as the clocks of the cloud and of the swarm may differ.
     type: str
   service:
     description: Full name of the service. Required with O(wait_for=running).
@@ -119,6 +119,7 @@ from ansible_collections.gpuswarm.ollama.plugins.module_utils.swarm import (
 )
 
 POLL_S = 0.5
+BELIEVE_AFTER_S = 45.0
 STATES = ["ready", "down", "running", "idle"]
 
 
@@ -144,7 +145,8 @@ def _wait(params: dict[str, Any]) -> dict[str, Any]:
         started=started.timestamp() if started else 0.0,
     )
     while True:
-        over = time.monotonic() - began >= params["timeout"]
+        waited = time.monotonic() - began
+        over = waited >= params["timeout"]
         try:
             seen = _look(params["docker_socket"])
         except docker_api.DockerSilentError:
@@ -153,7 +155,7 @@ def _wait(params: dict[str, Any]) -> dict[str, Any]:
             time.sleep(POLL_S)
             continue
         nodes, tasks = nodes_from_api(seen["nodes"]), tasks_from_api(seen["tasks"], seen["services"])
-        awaited = replace(server, started=0.0) if over else server
+        awaited = replace(server, started=0.0) if over or waited >= BELIEVE_AFTER_S else server
         reached = has_come(params["wait_for"], awaited, nodes, tasks, params["service"] or "")
         if reached or over:
             result = {**seen, "reached": reached, "waited": round(time.monotonic() - began, 1)}

@@ -119,7 +119,9 @@ def one(
         ([server(age=20)], [], [], "not_in_swarm", "examine"),  # it is new: nothing comes by itself
         # the swarm has not noticed the end of the former life; after the grace it has, and what is Ready then is
         ([server(age=20)], [node(updated=NOW - 500)], [RUNNING], "booting", "wait"),
-        ([server(age=20)], [node(updated=NOW - 10)], [RUNNING], "healthy", "none"),
+        ([server(age=20)], [node(updated=NOW - 10)], [RUNNING], "ollama_starting", "wait"),
+        ([server(age=20)], [node(updated=NOW - 10)], [RUNNING, task("failed", 5)], "ollama_starting", "wait"),
+        ([server(age=20)], [node(updated=NOW - 10)], [RUNNING, task("running", 5)], "healthy", "none"),
         ([server(age=50)], [node(updated=NOW - 500)], [RUNNING], "healthy", "none"),
         ([server()], [node("unknown")], [RUNNING], "node_unknown", "wait"),  # the manager was just restarted
         ([server()], [node(), Node("n2", "demo-gpu-1", "ready")], [RUNNING], "duplicate", "report"),
@@ -326,7 +328,7 @@ def test_one_at_a_time_is_rotated_and_none_during_an_incident() -> None:
 HOME = {**server(age=30), "fixed_ip": "10.0.0.1"}
 DEAD = Node("old", "demo-gpu-1", "ready", address="10.0.0.1", labels=LABELS, created=NOW - 9000, updated=NOW - 9000)
 HEIR = replace(DEAD, id="new", created=NOW - 20, updated=NOW - 20)
-ITS_OWN, THE_DEAD_ONES = task("running", node_id="new"), task("running", node_id="old")
+ITS_OWN, THE_DEAD_ONES = task("running", 5, node_id="new"), task("running", node_id="old")
 UNPLACED = task("pending", node_id="", error="no suitable node")
 
 

@@ -127,6 +127,20 @@ def test_a_node_that_has_not_registered_since_is_a_former_life(
     assert has_come("idle", server, [node], [task]) is False
 
 
+@pytest.mark.parametrize(
+    ("since", "started", "expected"),
+    [(100, 200, False), (201, 200, True), (200 - CLOCK_MARGIN, 200, True), (100, 0, True), (0, 200, True)],
+)
+def test_a_task_that_runs_since_before_is_of_a_former_life(since: float, started: float, expected: bool) -> None:
+    """Its node has registered again, and has not reported yet that it ended with the server."""
+    former = Task("t", "s", "n", "running", "running", since=since)
+    new, server = replace(former, since=started + 9), Identity("a", started=started)
+    nodes = [Node("n", "a", "ready", updated=started + 5)]
+    assert has_come("running", server, nodes, [former], "s") is expected
+    for tasks in ([former, new], [new, former]):
+        assert has_come("running", server, nodes, tasks, "s")
+
+
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
 @pytest.mark.parametrize(
     ("where", "running", "idle"),
