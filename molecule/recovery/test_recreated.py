@@ -24,7 +24,9 @@ def nodes_of(manager: Host, hostname: str) -> dict[str, str]:
 
 def recovered(manager: Host, server: str, since: float) -> bool:
     lines = [json.loads(line) for line in manager.file("/var/lib/gpuswarm/journal.jsonl").content_string.splitlines()]
-    return any(line["server"] == server and line["epoch"] > since and line["phase"] == "done" for line in lines)
+    phases = [line["phase"] for line in lines if line["server"] == server and line["epoch"] > since]
+    assert "failed" not in phases, phases
+    return "done" in phases
 
 
 def test_a_new_node_takes_over(cluster: Cluster, manager: Host) -> None:

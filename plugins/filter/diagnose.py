@@ -93,6 +93,7 @@ def _evidence(found: Mapping[str, Any], nodes: Sequence[swarm_utils.Node]) -> di
         docker=str(found.get("docker") or "silent"),
         membership=membership.action if membership else "",
         membership_reason=membership.reason if membership else "",
+        node_id=str(local.get("NodeID") or "") if membership and membership.action == "none" else "",
         ollama=str(found.get("ollama") or ""),
     )
 

@@ -26,9 +26,14 @@ from .swarm import (
     HOLD_SCHEDULE,
     LIVE_TASK_STATES,
     UNKNOWN,
+    Identity,
     Node,
     Task,
+    has_registered,
+    is_named,
+    namesakes,
     node_of_server,
+    runs_since,
     stale_nodes,
 )
 
@@ -68,11 +73,13 @@ class Limits:
     """When something counts as wrong; all in seconds but ``failures``.
 
     Attributes:
-        boot_grace: a node that is Down may come back by itself for so long after its server was started.
+        boot_grace: a node that is Down may come back by itself for so long after its server was started; within it,
+            what the swarm says of the server's former life (a Ready node, a running task) is not believed.
         login_grace: a server may be silent for so long after it was started.
         healthy_timeout: Ollama may take so long to load its models.
         failures: so many failed Ollama tasks on a node within ``failure_window`` are no accident.
         balance_grace: a healthy task may be unknown to the gateway for so long.
+        twin_grace: the node of a server that was replaced may go on being Ready for so long after its successor joined.
         rotation: when and whether servers are rotated.
     """
 
@@ -82,6 +89,7 @@ class Limits:
     failures: int = 3
     failure_window: float = 900.0
     balance_grace: float = 30.0
+    twin_grace: float = 120.0
     rotation: rotation.Policy = field(default_factory=rotation.Policy)
 
 
@@ -94,6 +102,7 @@ class Evidence:
         docker: "answers", "silent" or "absent" (not installed).
         membership: what `swarm.membership` says: "none" (it is a node of this swarm), "join" or "leave_and_join".
         membership_reason: why.
+        node_id: the node of this swarm that it says it is; empty when it is none.
         ollama: what the health check of the last Ollama container said.
     """
 
@@ -101,6 +110,7 @@ class Evidence:
     docker: str = "silent"
     membership: str = ""
     membership_reason: str = ""
+    node_id: str = ""
     ollama: str = ""
 
 
@@ -176,10 +186,12 @@ class _View:
     spec: Mapping[str, Any]
     server: Mapping[str, Any] | None
     node: Node | None
-    twins: int
+    stale: Sequence[Node]
+    duplicate: bool
     tasks: Sequence[Task]
     ollama: str
     evidence: Evidence | None
+    started: float  # when the cloud started it; 0 when that is no matter any more (`Limits.boot_grace`) or not known
     age: float | None
     now: float
 
@@ -219,7 +231,9 @@ def diagnose(
     """
     specs, limits = list(specs), limits or Limits()
     silence = _silence(specs, seen)
-    found = [_verdict(_view(spec, seen, service), seen, silence, labels or {}, limits, decide) for spec in specs]
+    names = {str(item["name"]) for item in [*specs, *(seen.servers or [])]}
+    views = [_view(spec, seen, service, names, limits) for spec in specs]
+    found = [_verdict(view, seen, silence, labels or {}, limits, decide) for view in views]
     found += [] if silence else _surplus(specs, seen)
     return rotation_of(_cut_off(found), limits.rotation, surge_failed=seen.surge_failed)
 
@@ -238,33 +252,67 @@ def _silence(specs: Sequence[Mapping[str, Any]], seen: Seen) -> str:
     return ""
 
 
-def _view(spec: Mapping[str, Any], seen: Seen, service: str) -> _View:
+def _view(spec: Mapping[str, Any], seen: Seen, service: str, names: Collection[str], limits: Limits) -> _View:
     name = str(spec["name"])
-    nodes = seen.nodes or []
+    evidence = seen.evidence.get(name)
     same = [server for server in seen.servers or [] if server["name"] == name]
     server = same[0] if same else None
-    node = node_of_server(nodes, name)
+    identity = _identity(name, server, evidence)
+    # Another server's node is not this one's, even if it was the last one at its address.
+    others = [other for other in names if other != name]
+    nodes = [node for node in seen.nodes or [] if not any(is_named(node, other) for other in others)]
+    node = node_of_server(nodes, identity)
+    if node and node.ready and evidence and evidence.membership in ("join", "leave_and_join"):
+        node = None  # the server itself says that it is not this one
     own = [task for task in seen.tasks or [] if task.service == service]
+    age = age_of(server, seen.now)
+    fresh = identity.started if age is not None and age < limits.boot_grace else 0.0
     return _View(
         spec=spec,
         server=server,
         node=node,
-        twins=max(len(same), sum(1 for other in nodes if other.hostname == name and other.ready)),
+        stale=stale_nodes(nodes, identity) if node else [],
+        duplicate=len(same) > 1 or _two_nodes(nodes, identity, seen.now, limits),
         tasks=own,
-        ollama=ollama_state(node, own, service) if spec["role"] == ROLE_GPU_WORKER else "",
-        evidence=seen.evidence.get(name),
-        age=age_of(server, seen.now),
+        ollama=ollama_state(node, own, service, fresh) if spec["role"] == ROLE_GPU_WORKER else "",
+        evidence=evidence,
+        started=fresh,
+        age=age,
         now=seen.now,
     )
 
 
-def age_of(server: Mapping[str, Any] | None, now: float) -> float | None:
-    """Seconds since the cloud last started a server; None when it does not say.
+def _identity(name: str, server: Mapping[str, Any] | None, evidence: Evidence | None = None) -> Identity:
+    return Identity(
+        name=name,
+        address=str((server or {}).get("fixed_ip") or ""),
+        node_id=evidence.node_id if evidence else "",
+        started=started_at(server) or 0.0,
+    )
+
+
+def _two_nodes(nodes: Iterable[Node], identity: Identity, now: float, limits: Limits) -> bool:
+    """Whether two machines seem to be nodes of one name, and nothing says which of them is the server.
+
+    A server that was made anew a moment ago is no such case: the swarm has not noticed the end of its predecessor.
+    """
+    ready = [node for node in namesakes(nodes, identity) if node.ready]
+    return len(ready) > 1 and not identity.node_id and now - max(node.created for node in ready) > limits.twin_grace
+
+
+def started_at(server: Mapping[str, Any] | None) -> float | None:
+    """When the cloud last started a server (epoch seconds); None when it does not say.
 
     Nova sets ``launched_at`` anew at every unshelve, and a preemptible server's day is counted from it.
     """
     started = lifecycle.parse_time(str((server or {}).get("launched_at") or ""))
-    return None if started is None else now - started.timestamp()
+    return None if started is None else started.timestamp()
+
+
+def age_of(server: Mapping[str, Any] | None, now: float) -> float | None:
+    """Seconds since the cloud last started a server; None when it does not say."""
+    started = started_at(server)
+    return None if started is None else now - started
 
 
 def _verdict(
@@ -289,7 +337,7 @@ def _verdict(
         node_id=node.id if node else "",
         node_state=node.state if node else "absent",
         ollama=view.ollama,
-        stale_node_ids=[stale.id for stale in stale_nodes(seen.nodes or [], name)],
+        stale_node_ids=[stale.id for stale in view.stale],
         tier=str((server or {}).get("tier") or ""),
         stand_in=bool(view.spec.get("preemptible")) and (server or {}).get("tier") == ON_DEMAND,
         age=view.age,
@@ -300,7 +348,7 @@ def _verdict(
 
 def _cloud_finding(view: _View, decide: Decide) -> Finding | None:
     """What the cloud's state means; None when the cloud has nothing to do."""
-    if view.twins > 1:
+    if view.duplicate:
         return Finding(
             "duplicate", REPORT, "there are two servers or two ready nodes of this name: remove the wrong one"
         )
@@ -321,7 +369,7 @@ def _node_finding(view: _View, limits: Limits) -> Finding | None:
     """What is wrong with the node of a server that runs; None when it is Ready."""
     node, evidence = view.node, view.evidence
     if node is not None and node.ready:
-        return None
+        return _former_life(view, node)
     if node is not None and node.state == UNKNOWN:
         return Finding("node_unknown", WAIT, "the manager was restarted and has not heard of the node yet")
     # Without an answer the wait is longer: a login may take minutes, a node that is known comes within seconds.
@@ -334,6 +382,16 @@ def _node_finding(view: _View, limits: Limits) -> Finding | None:
     if node is None:
         return Finding("not_in_swarm", EXAMINE, "the server runs but is no node of the swarm")
     return Finding("node_down", EXAMINE, f"the server runs but its node is {node.state}")
+
+
+def _former_life(view: _View, node: Node) -> Finding | None:
+    """What a Ready node means; None when it is what it seems to be.
+
+    Only for `Limits.boot_grace`: by then the swarm has noticed, however much the cloud's clock differs.
+    """
+    if view.age is None or has_registered(node, view.started):
+        return None
+    return Finding("booting", WAIT, f"its server was started {view.age:.0f} s ago, its node has not registered since")
 
 
 def _examined(evidence: Evidence) -> Finding:
@@ -364,7 +422,7 @@ def _worker_finding(
         return _held(view, node, limits)
     if view.ollama != "running":
         return _ollama_finding(view, node, limits)
-    task = next(task for task in view.tasks if task.node_id == node.id and task.state == "running")
+    task = next(task for task in view.tasks if task.node_id == node.id and runs_since(task, view.started))
     unknown = gateway is not None and task.addresses and not set(task.addresses) & set(gateway)
     if unknown and view.now - task.since > limits.balance_grace:
         words = "its Ollama is healthy, but the gateway does not know it: force an update of the Ollama service"
@@ -429,7 +487,7 @@ def _surplus(specs: Sequence[Mapping[str, Any]], seen: Seen) -> list[Verdict]:
     for server in seen.servers or []:
         name = str(server["name"])
         if server.get("role") == ROLE_GPU_WORKER and name not in wanted:
-            node = node_of_server(seen.nodes or [], name)
+            node = node_of_server(seen.nodes or [], _identity(name, server))
             verdicts.append(
                 Verdict(
                     server=name,
@@ -527,23 +585,28 @@ def _surge(extra: Verdict, *, calm: bool, turn: bool, awaited: bool) -> list[Ver
     return [replace(extra, verdict="spare", step=WAIT, reason=words, rung="")]
 
 
-def ollama_state(node: Node | None, tasks: Iterable[Task], service: str) -> str:
-    """State of the Ollama task on a node: "absent", "lost" (the node is not Ready) or the task's own state.
+def ollama_state(node: Node | None, tasks: Iterable[Task], service: str, started: float = 0.0) -> str:
+    """State of the Ollama task on a node: "absent", "lost" (it died with its server) or the task's own state.
 
-    Swarm goes on saying "running" for the tasks of a dead node, so a task is only believed together with its node.
+    Swarm goes on saying "running" for the tasks of a dead node, so a task is only believed together with its node, and
+    if it runs since the server was started.
+
+    :param started: when that was (epoch seconds); 0 when it does not matter.
     """
     if node is None:
         return "absent"
-    states = [
-        task.state
+    live = [
+        task
         for task in tasks
         if task.node_id == node.id
         and task.service == service
         and task.desired == "running"
         and task.state in LIVE_TASK_STATES
     ]
-    if not states:
+    if not live:
         return "absent"
-    if not node.ready:
+    if not has_registered(node, started):
         return "lost"
-    return "running" if "running" in states else states[0]
+    if any(runs_since(task, started) for task in live):
+        return "running"
+    return next((task.state for task in live if task.state != "running"), "lost")

@@ -115,7 +115,8 @@ def read(path: str) -> str:
 class Recovery:
     """One recovery of one server, from noticed to its end.
 
-    ``phases`` are the seconds from one phase to the next, by the name of the one that was reached.
+    ``phases`` are the seconds from one phase to the next, by the name of the one that was reached; ``latest`` is when
+    the last of its lines was written.
     """
 
     server: str
@@ -124,6 +125,7 @@ class Recovery:
     result: str = "running"  # or "done" or "failed"
     seconds: float | None = None
     phases: Mapping[str, float] = field(default_factory=dict)
+    latest: float = 0.0
 
 
 # The probe notices, and then the playbook that it starts; one that was killed is taken up again by the next. All of
@@ -144,11 +146,12 @@ def recoveries(lines: Iterable[Mapping[str, Any]]) -> list[Recovery]:
                 # What a run sees of a server that the cloud is bringing back already is not why it was lost.
                 if "restoring" not in found[current[server]].phases:
                     found[current[server]] = replace(found[current[server]], verdict=verdict)
+                found[current[server]] = replace(found[current[server]], latest=epoch)
                 continue
             current[server] = len(found)
-            found.append(Recovery(server, verdict, epoch))
+            found.append(Recovery(server, verdict, epoch, latest=epoch))
         elif server in current:
-            recovery = found[current[server]]
+            recovery = replace(found[current[server]], latest=epoch)
             phases = {**recovery.phases, phase: max(0.0, epoch - last[server])}
             if phase in ("done", "failed"):
                 seconds = max(0.0, epoch - recovery.started)

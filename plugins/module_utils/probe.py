@@ -142,6 +142,8 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
     """
     began, now = time.monotonic(), time.time()
     sight = look(config, now)
+    # Before the journal is read: a run that has ended by now has written down all that it did.
+    holder = run_lock.held_by(str(config.get("lock") or run_lock.PATH), now)
     lines = journal.parse(journal.read(str(config["journal"])))
     settings = recovery.Settings.from_mapping(config["settings"])
     verdicts = recovery.assess(config["specs"], sight.seen(now), settings, lines)
@@ -149,7 +151,7 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
     told = [*sight.told, *_save_metrics(config, verdicts, lines, sight, began, off=bool(off))]
     if off:
         return NOTHING_TO_DO, [*told, f"maintenance: nothing is done ({off})"]
-    if holder := run_lock.held_by(str(config.get("lock") or run_lock.PATH), now):
+    if holder:
         return NOTHING_TO_DO, [*told, f"nothing is done: {holder}"]
     if not sight.token:
         if _tried_lately(lines, now, settings.ladder):
@@ -224,11 +226,13 @@ def _note(config: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[str]:
 
 
 def _closed(verdicts: Sequence[Verdict], last: Mapping[str, journal.Recovery], now: float) -> list[dict[str, Any]]:
-    """The end of recoveries that nobody has written down: the run was killed, and the server came back without it.
+    """The end of recoveries that nobody has written down: of runs that were killed, and of what went on after its run.
 
     No run is at work now: it would hold the lock.
+
+    :param now: when the verdicts' observation began; what was written later is not ended by what was seen before.
     """
-    running = {name for name, recovery in last.items() if recovery.result == "running"}
+    running = {name for name, recovery in last.items() if recovery.result == "running" and recovery.latest < now}
     ended = [v.server for v in verdicts if v.well and v.step != RESTORE and v.server in running]
     return [_line("done", server, now) for server in ended]
 

@@ -7,7 +7,7 @@ Pure: no I/O and no Ansible import.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -140,6 +140,29 @@ def worth_a_run(verdicts: Iterable[Verdict]) -> list[str]:
         if verdict.stale_node_ids:
             reasons.append(f"{verdict.server}: its node was replaced, {', '.join(verdict.stale_node_ids)} can go")
     return reasons
+
+
+# What a server may be again for a moment after its Ollama was healthy, and what passes by itself.
+_PASSING = frozenset({"booting", "node_unknown", "ollama_starting", "ollama_missing"})
+
+
+def outcomes(verdicts: Iterable[Mapping[str, Any]], healthy: Collection[str]) -> list[dict[str, Any]]:
+    """What a run has come to for each server: the verdicts with ``outcome``.
+
+    :param verdicts: ``Verdict.as_dict`` of each, from the observation at the end of the run.
+    :param healthy: names of the servers whose Ollama the run has seen healthy.
+    :returns: ``outcome`` is "done"; "running" (it was healthy, and is on its way to be so again: the next look at the
+        fleet ends the recovery); or "failed".
+    """
+    return [{**verdict, "outcome": _outcome(verdict, healthy)} for verdict in verdicts]
+
+
+def _outcome(verdict: Mapping[str, Any], healthy: Collection[str]) -> str:
+    if verdict["well"]:
+        return "done"
+    # "restore": the recovery that has not been written down as ended.
+    passing = verdict["verdict"] in _PASSING and verdict["step"] in (diagnosis.WAIT, diagnosis.RESTORE)
+    return "running" if passing and verdict["server"] in healthy else "failed"
 
 
 def restore_results(result: Mapping[str, Any], lost: Iterable[str]) -> dict[str, list[dict[str, Any]]]:

@@ -19,6 +19,10 @@ HOLD_LABEL = "gpuswarm.hold"
 HOLD_ROTATION = "rotation"
 HOLD_SCHEDULE = "schedule"
 
+# Swarm shows a node as Ready until three of its heartbeats are missing: one that has not registered since its server
+# was started is the server's former life. Seconds by which the cloud's clock, which says the latter, may differ.
+CLOCK_MARGIN = 3.0
+
 # Task states that still hold a place: everything before a task has ended (swarmkit TaskState).
 LIVE_TASK_STATES = frozenset(
     {"new", "allocated", "pending", "assigned", "accepted", "preparing", "ready", "starting", "running"}
@@ -26,8 +30,25 @@ LIVE_TASK_STATES = frozenset(
 
 
 @dataclass(frozen=True)
+class Identity:
+    """What a server is known by in the swarm.
+
+    Attributes:
+        name: its name in the cloud, which its host name begins with.
+        address: its fixed address; empty when it is not known.
+        node_id: the node that it is, as its own Docker says; empty when nobody has asked it.
+        started: when the cloud started it last (epoch seconds); 0 when that is not known.
+    """
+
+    name: str = ""
+    address: str = ""
+    node_id: str = ""
+    started: float = 0.0
+
+
+@dataclass(frozen=True)
 class Node:
-    """A swarm node."""
+    """A swarm node; ``created`` is when it joined, ``updated`` when it last registered or was changed (epoch)."""
 
     id: str
     hostname: str
@@ -36,6 +57,8 @@ class Node:
     role: str = "worker"
     address: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    created: float = 0.0
+    updated: float = 0.0
 
     @property
     def ready(self) -> bool:
@@ -80,6 +103,8 @@ def nodes_from_api(nodes: Iterable[Mapping[str, Any]]) -> list[Node]:
             role=node.get("Spec", {}).get("Role", "worker"),
             address=node.get("Status", {}).get("Addr", ""),
             labels=dict(node.get("Spec", {}).get("Labels") or {}),
+            created=_epoch(node.get("CreatedAt")),
+            updated=_epoch(node.get("UpdatedAt")),
         )
         for node in nodes
     ]
@@ -116,44 +141,87 @@ def _epoch(text: object) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def node_of_server(nodes: Iterable[Node], server: str) -> Node | None:
-    """The node that a server is now: the Ready one of its hostname, else the first that is known.
+def is_named(node: Node, server: str) -> bool:
+    """Whether a node's host name is a server's name, with or without a domain (``NAME.novalocal``)."""
+    return node.hostname == server or node.hostname.startswith(f"{server}.")
 
-    A server that left and joined again has a twin of the same hostname that stays Down; the id tells them apart.
+
+def namesakes(nodes: Iterable[Node], server: Identity) -> list[Node]:
+    """The nodes of a server's host name; if there are none, those at its address."""
+    nodes = list(nodes)
+    named = [node for node in nodes if is_named(node, server.name)]
+    return named or [node for node in nodes if server.address and node.address == server.address]
+
+
+def node_of_server(nodes: Iterable[Node], server: Identity) -> Node | None:
+    """The node that a server is now.
+
+    What the server itself says decides. Else it is one of its namesakes, if possible one at its address. A server that
+    joined again, or was made anew, has a twin there, which stays Ready until the swarm notices: of several it is the
+    Ready one that joined last. A server made anew on the same port has its predecessor's address, so the address alone
+    does not tell them apart.
     """
-    same = [node for node in nodes if node.hostname == server]
-    return next((node for node in same if node.ready), same[0] if same else None)
+    if server.node_id:
+        return next((node for node in nodes if node.id == server.node_id), None)
+    found = namesakes(nodes, server)
+    here = [node for node in found if server.address and node.address == server.address]
+    return max(here or found, key=lambda node: (node.ready, node.created, node.id), default=None)
 
 
-def stale_nodes(nodes: Iterable[Node], server: str) -> list[Node]:
-    """Twins that may be removed: Down, of the server's hostname, and only when another one of that name is Ready.
+def has_registered(node: Node, started: float) -> bool:
+    """Whether a node is Ready, and not only because the swarm has not yet noticed the end of its server's former life.
+
+    :param started: when the cloud started the server (epoch seconds); 0 when it does not matter.
+    """
+    return node.ready and not (started and node.updated and node.updated + CLOCK_MARGIN < started)
+
+
+def runs_since(task: Task, started: float) -> bool:
+    """Whether a task runs that is to run, and not only because its node has not yet reported its end in a former life.
+
+    :param started: as for `has_registered`.
+    """
+    former = started and task.since and task.since + CLOCK_MARGIN < started
+    return task.state == task.desired == "running" and not former
+
+
+def stale_nodes(nodes: Iterable[Node], server: Identity) -> list[Node]:
+    """Twins that may be removed: Down, of the same host name as the server's node, and only when that one is Ready.
 
     Removing a node blacklists its certificate (swarmkit), so the last identity of a server is never stale: its disk
     may come back with it.
     """
-    same = [node for node in nodes if node.hostname == server]
-    if not any(node.ready for node in same):
+    nodes = list(nodes)
+    own = node_of_server(nodes, server)
+    if own is None or not own.ready:
         return []
-    return [node for node in same if node.state == DOWN and node.role == "worker"]
+    label = own.hostname.partition(".")[0]
+    return [
+        node
+        for node in namesakes(nodes, server)
+        if node.state == DOWN and node.role == "worker" and node.hostname.partition(".")[0] == label
+    ]
 
 
-def has_come(state: str, hostname: str, nodes: Iterable[Node], tasks: Iterable[Task], service: str = "") -> bool:
+def has_come(state: str, server: Identity, nodes: Iterable[Node], tasks: Iterable[Task], service: str = "") -> bool:
     """Whether the node of a server has come to a state.
 
-    :param state: "ready"; "down"; "running" (ready, with a running task of the service); "idle" (it has no task that
-        has not ended; a node that does not exist has none).
+    :param state: "ready" (since the server was started, if that is known); "down"; "running" (ready, with a running
+        task of the service, likewise); "idle" (it has no task that has not ended; a node that does not exist has none,
+        and what was to end on one that is Down will not be reported any more).
     """
-    node = node_of_server(nodes, hostname)
+    node = node_of_server(nodes, server)
     if node is None:
         return state == "idle"
-    if state in ("ready", "down"):
-        return node.ready == (state == "ready")
+    if state == "down":
+        return not node.ready
     own = [task for task in tasks if task.node_id == node.id]
     if state == "idle":
-        return all(task.state not in LIVE_TASK_STATES for task in own)
-    return node.ready and any(
-        task.service == service and task.state == "running" and task.desired == "running" for task in own
-    )
+        awaited = [task for task in own if node.state != DOWN or task.desired == "running"]
+        return all(task.state not in LIVE_TASK_STATES for task in awaited)
+    if not has_registered(node, server.started):
+        return False
+    return state == "ready" or any(task.service == service and runs_since(task, server.started) for task in own)
 
 
 def membership(local: Mapping[str, Any], nodes: Iterable[Node]) -> Membership:

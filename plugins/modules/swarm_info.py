@@ -25,13 +25,28 @@ options:
     default: /var/run/docker.sock
   wait_for:
     description:
-      - What the node of O(hostname) shall come to.
+      - What a node must come to. O(node_id) names it, or else O(hostname) and O(address), of which the result is the
+        node that joined last.
       - V(ready) is a node whose heartbeats the manager hears, V(down) one whose it does not, V(running) a ready node
         with a running task of O(service), V(idle) one without any task that has not ended.
     type: str
     choices: [ready, down, running, idle]
+  node_id:
+    description: Id of the node. With O(wait_for), this or O(hostname) is required.
+    type: str
   hostname:
-    description: Host name of the node. Required with O(wait_for).
+    description:
+      - Name of the server, which is the node's host name, with or without a domain.
+    type: str
+  address:
+    description: Address of the server; it tells nodes of one host name apart, and finds one of another host name.
+    type: str
+  started:
+    description:
+      - When the server was started (ISO 8601, in UTC if it has no zone), for example C(launched_at) of the cloud.
+      - A node that is Ready without having registered since is not believed, nor a task that runs since before, as the
+        swarm goes on saying so of a lost node until three of its heartbeats are missing. After 45 seconds, or at the
+        end of O(timeout), they are believed, as the clocks of the cloud and of the swarm may differ.
     type: str
   service:
     description: Full name of the service. Required with O(wait_for=running).
@@ -53,6 +68,7 @@ EXAMPLES = r"""
   gpuswarm.ollama.swarm_info:
     wait_for: ready
     hostname: demo-gpu-2
+    started: "{{ hostvars['demo-gpu-2'].selectel.launched_at }}"
     timeout: 45
   register: back
 """
@@ -73,6 +89,10 @@ services:
   type: list
   elements: dict
   returned: success
+node:
+  description: The node that came to the state, as the Docker API gives it.
+  type: dict
+  returned: with O(wait_for), when RV(reached) and the node exists
 reached:
   description: Whether the node came to what was waited for.
   type: bool
@@ -84,14 +104,23 @@ waited:
 """
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import docker_api
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.swarm import has_come, nodes_from_api, tasks_from_api
+from ansible_collections.gpuswarm.ollama.plugins.module_utils import docker_api, lifecycle
+from ansible_collections.gpuswarm.ollama.plugins.module_utils.swarm import (
+    Identity,
+    has_come,
+    node_of_server,
+    nodes_from_api,
+    tasks_from_api,
+)
 
 POLL_S = 0.5
+BELIEVE_AFTER_S = 45.0
+STATES = ["ready", "down", "running", "idle"]
 
 
 def _look(socket: str) -> dict[str, Any]:
@@ -108,8 +137,16 @@ def _wait(params: dict[str, Any]) -> dict[str, Any]:
     :raises DockerSilentError: Docker did not answer at the end.
     """
     began = time.monotonic()
+    started = lifecycle.parse_time(params["started"])
+    server = Identity(
+        name=params["hostname"] or "",
+        address=params["address"] or "",
+        node_id=params["node_id"] or "",
+        started=started.timestamp() if started else 0.0,
+    )
     while True:
-        over = time.monotonic() - began >= params["timeout"]
+        waited = time.monotonic() - began
+        over = waited >= params["timeout"]
         try:
             seen = _look(params["docker_socket"])
         except docker_api.DockerSilentError:
@@ -118,9 +155,14 @@ def _wait(params: dict[str, Any]) -> dict[str, Any]:
             time.sleep(POLL_S)
             continue
         nodes, tasks = nodes_from_api(seen["nodes"]), tasks_from_api(seen["tasks"], seen["services"])
-        reached = has_come(params["wait_for"], params["hostname"], nodes, tasks, params["service"] or "")
+        awaited = replace(server, started=0.0) if over or waited >= BELIEVE_AFTER_S else server
+        reached = has_come(params["wait_for"], awaited, nodes, tasks, params["service"] or "")
         if reached or over:
-            return {**seen, "reached": reached, "waited": round(time.monotonic() - began, 1)}
+            result = {**seen, "reached": reached, "waited": round(time.monotonic() - began, 1)}
+            node = node_of_server(nodes, server)
+            if reached and node:
+                result["node"] = next(item for item in seen["nodes"] if item["ID"] == node.id)
+            return result
         time.sleep(POLL_S)
 
 
@@ -129,13 +171,18 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},
-            "wait_for": {"type": "str", "choices": ["ready", "down", "running", "idle"]},
+            "wait_for": {"type": "str", "choices": STATES},
+            "node_id": {"type": "str"},
             "hostname": {"type": "str"},
+            "address": {"type": "str"},
+            "started": {"type": "str"},
             "service": {"type": "str"},
             "timeout": {"type": "int", "default": 60},
         },
-        required_by={"wait_for": ["hostname"]},
-        required_if=[("wait_for", "running", ["service"])],
+        required_if=[
+            ("wait_for", "running", ["service"]),
+            *(("wait_for", state, ["node_id", "hostname"], True) for state in STATES),
+        ],
         supports_check_mode=True,
     )
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -116,6 +117,12 @@ def one(
         ([server()], [node("disconnected")], [RUNNING], "node_down", "examine"),
         ([server(age=20)], [DOWN], [RUNNING], "booting", "wait"),  # it was unshelved and comes by itself
         ([server(age=20)], [], [], "not_in_swarm", "examine"),  # it is new: nothing comes by itself
+        # the swarm has not noticed the end of the former life; after the grace it has, and what is Ready then is
+        ([server(age=20)], [node(updated=NOW - 500)], [RUNNING], "booting", "wait"),
+        ([server(age=20)], [node(updated=NOW - 10)], [RUNNING], "ollama_starting", "wait"),
+        ([server(age=20)], [node(updated=NOW - 10)], [RUNNING, task("failed", 5)], "ollama_starting", "wait"),
+        ([server(age=20)], [node(updated=NOW - 10)], [RUNNING, task("running", 5)], "healthy", "none"),
+        ([server(age=50)], [node(updated=NOW - 500)], [RUNNING], "healthy", "none"),
         ([server()], [node("unknown")], [RUNNING], "node_unknown", "wait"),  # the manager was just restarted
         ([server()], [node(), Node("n2", "demo-gpu-1", "ready")], [RUNNING], "duplicate", "report"),
         # the node is ready, but not as it should be
@@ -315,6 +322,83 @@ def test_one_at_a_time_is_rotated_and_none_during_an_incident() -> None:
     # One that is being rotated when another is lost goes back to work.
     nodes[1] = Node("demo-gpu-2", "demo-gpu-2", "ready", "drain", labels=HELD)
     assert verdicts(specs, servers, nodes, tasks)[1] == ("draining", "release")
+
+
+# demo-gpu-1 was made anew on the port of its predecessor.
+HOME = {**server(age=30), "fixed_ip": "10.0.0.1"}
+DEAD = Node("old", "demo-gpu-1", "ready", address="10.0.0.1", labels=LABELS, created=NOW - 9000, updated=NOW - 9000)
+HEIR = replace(DEAD, id="new", created=NOW - 20, updated=NOW - 20)
+ITS_OWN, THE_DEAD_ONES = task("running", 5, node_id="new"), task("running", node_id="old")
+UNPLACED = task("pending", node_id="", error="no suitable node")
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
+@pytest.mark.parametrize(
+    ("nodes", "tasks", "evidence", "verdict", "step", "node_id", "stale"),
+    [
+        pytest.param([DEAD], [THE_DEAD_ONES], None, "booting", "wait", "old", [], id="not joined yet"),
+        pytest.param([DEAD, HEIR], [THE_DEAD_ONES], None, "ollama_missing", "wait", "new", [], id="no task yet"),
+        pytest.param([DEAD, HEIR], [THE_DEAD_ONES, UNPLACED], None, "ollama_missing", "wait", "new", [], id="pending"),
+        pytest.param([DEAD, HEIR], [THE_DEAD_ONES, ITS_OWN], None, "healthy", "none", "new", [], id="well"),
+        pytest.param(
+            [replace(DEAD, state="down"), HEIR], [ITS_OWN], None, "healthy", "none", "new", ["old"], id="noticed"
+        ),
+        # What is not explained by that is a person's business, unless the server itself says which it is.
+        pytest.param(
+            [DEAD, replace(HEIR, created=NOW - 121)], [ITS_OWN], None, "duplicate", "report", "new", [], id="for long"
+        ),
+        pytest.param(
+            [DEAD, replace(HEIR, created=NOW - 121)],
+            [ITS_OWN],
+            replace(MEMBER, node_id="new"),
+            "healthy",
+            "none",
+            "new",
+            [],
+            id="it says it is the new one",
+        ),
+        pytest.param([DEAD], [THE_DEAD_ONES], NO_SWARM, "not_in_swarm", "converge", "", [], id="it says it is none"),
+    ],
+)
+def test_a_server_that_was_made_anew_before_the_swarm_noticed(
+    nodes: list[Node],
+    tasks: list[Task],
+    evidence: Evidence | None,
+    verdict: str,
+    step: str,
+    node_id: str,
+    stale: list[str],
+    turned: bool,
+) -> None:
+    found = one([HOME], nodes[::-1] if turned else nodes, tasks, evidence=evidence)
+    assert (found.verdict, found.step, found.node_id, found.stale_node_ids) == (verdict, step, node_id, stale)
+
+
+@pytest.mark.parametrize(
+    "hostname", ["demo-gpu-1.novalocal", "demo-gpu-1.openstacklocal", "host-10-0-0-1.openstacklocal"]
+)
+@pytest.mark.parametrize("evidence", [None, replace(MEMBER, node_id="n1")])
+def test_a_host_name_that_is_not_the_servers_name(hostname: str, evidence: Evidence | None) -> None:
+    cloud = [{**server(), "fixed_ip": "10.0.0.1"}]
+    renamed = replace(node(), hostname=hostname, address="10.0.0.1")
+    found = one(cloud, [renamed], [RUNNING], evidence=evidence)
+    assert (found.verdict, found.step, found.node_id) == ("healthy", "none", "n1")
+    # Its predecessor under the plain name goes only when it is surely one.
+    before = Node("old", hostname.partition(".")[0], "down", address="10.0.0.1", labels=LABELS)
+    assert one(cloud, [before, renamed], [RUNNING], evidence=evidence).stale_node_ids == ["old"]
+
+
+def test_another_servers_node_at_its_address_is_not_its_own() -> None:
+    specs, servers, nodes, tasks = fleet(2)
+    servers[0]["fixed_ip"] = "10.0.0.1"
+    assert verdicts(specs, servers, [replace(nodes[1], address="10.0.0.1")], tasks)[0] == ("not_in_swarm", "examine")
+
+
+def test_the_task_that_counts_for_the_gateway_is_the_one_that_is_to_run() -> None:
+    ends = replace(RUNNING, desired="shutdown", addresses=("10.0.1.4",))
+    stays = replace(RUNNING, addresses=("10.0.1.5",))
+    for tasks in ([ends, stays], [stays, ends]):
+        assert one([server()], [node()], tasks, gateway={"10.0.1.5"}).verdict == "healthy"
 
 
 def test_twin_is_stale_only_beside_a_ready_successor() -> None:

@@ -329,6 +329,38 @@ def test_a_recovery_whose_run_was_killed_is_ended(fleet: dict[str, Any]) -> None
     assert phases == ["noticed", "done"]
 
 
+def test_a_recovery_that_went_on_after_its_run_is_ended(fleet: dict[str, Any]) -> None:
+    lines = [
+        {"server": "demo-gpu-1", "phase": phase, "epoch": NOW.timestamp() - 9 + number}
+        for number, phase in enumerate(("noticed", "active", "ready", "healthy"))
+    ]
+    Path(fleet["journal"]).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    assert probe.run(fleet) == (probe.NOTHING_TO_DO, [])
+    text = Path(fleet["journal"]).read_text(encoding="utf-8")
+    (found,) = journal.recoveries(journal.parse(text))
+    assert (found.result, found.seconds) == ("done", 9.0)
+
+
+@pytest.mark.parametrize("moment", ["while it looked", "before it has read the journal"])
+def test_what_a_run_writes_down_beside_the_probe_is_not_said_twice(
+    fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """A run writes the end, and then gives its lock back; or one begins just then."""
+    phases = ("noticed", "done") if moment == "before it has read the journal" else ("noticed",)
+    held_by = run_lock.held_by
+
+    def ends(path: str, now: float) -> str:
+        epoch = NOW.timestamp() - 5 if "done" in phases else NOW.timestamp() + 0.2
+        lines = [{"server": "demo-gpu-1", "phase": phase, "epoch": epoch} for phase in phases]
+        Path(fleet["journal"]).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        return held_by(path, now)
+
+    monkeypatch.setattr(run_lock, "held_by", ends)
+    assert probe.run(fleet) == (probe.NOTHING_TO_DO, [])
+    written = [line["phase"] for line in journal.parse(Path(fleet["journal"]).read_text(encoding="utf-8"))]
+    assert written == list(phases)
+
+
 def test_not_again_at_once_after_a_failure(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     lose(monkeypatch)
     line = {"server": "demo-gpu-1", "phase": "failed", "epoch": NOW.timestamp() - 5}

@@ -10,6 +10,7 @@ from ansible_collections.gpuswarm.ollama.plugins.module_utils.diagnosis import V
 from ansible_collections.gpuswarm.ollama.plugins.module_utils.recovery import (
     NO_ANSWER,
     Settings,
+    outcomes,
     restore_results,
     worth_a_run,
 )
@@ -51,6 +52,36 @@ def test_every_lost_server_is_restored_or_failed(
     result: dict[str, Any], lost: list[str], restored: list[dict[str, Any]], failed: list[dict[str, Any]]
 ) -> None:
     assert restore_results(result, lost) == {"restored": restored, "failed": failed}
+
+
+@pytest.mark.parametrize(
+    ("verdict", "step", "seen_healthy", "expected"),
+    [
+        ("healthy", "none", True, "done"),
+        ("healthy", "restore", True, "done"),  # the head start's recovery, not yet written down as ended
+        ("healthy", "none", False, "done"),
+        ("too_old", "wait", True, "done"),
+        # between two tasks: it goes on
+        ("ollama_missing", "wait", True, "running"),
+        ("ollama_missing", "restore", True, "running"),
+        ("ollama_starting", "wait", True, "running"),
+        ("booting", "wait", True, "running"),
+        ("node_unknown", "wait", True, "running"),
+        # recovery_healthy_timeout is over, or the run never came so far
+        ("ollama_missing", "wait", False, "failed"),
+        ("ollama_starting", "restore", False, "failed"),
+        ("booting", "wait", False, "failed"),
+        # no service, sick, or lost again
+        ("ollama_missing", "report", True, "failed"),
+        ("ollama_unhealthy", "wait", True, "failed"),
+        ("node_down", "examine", True, "failed"),
+        ("lost", "restore", True, "failed"),
+        ("duplicate", "report", True, "failed"),
+    ],
+)
+def test_outcomes(verdict: str, step: str, seen_healthy: bool, expected: str) -> None:
+    found = outcomes([Verdict("g", verdict, step, "r").as_dict()], ["g"] if seen_healthy else ["another"])
+    assert [(item["server"], item["outcome"]) for item in found] == [("g", expected)]
 
 
 @pytest.mark.parametrize(

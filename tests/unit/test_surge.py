@@ -74,8 +74,8 @@ class World:
             if self.state.get(name) != "absent"
         ]
         tasks = [
-            Task(name, SERVICE, name, self.tasks.get(name, "running"), "running", NOW - 60)
-            for name in ages
+            Task(name, SERVICE, name, self.tasks.get(name, "running"), "running", NOW - min(60.0, age))
+            for name, age in ages.items()
             if self.tasks.get(name) != "absent"
         ]
         return Seen(servers if self.cloud else None, nodes, tasks, NOW, self.evidence)
