@@ -149,7 +149,7 @@ def test_the_cpu_of_what_outlives_its_parent_counts(lane: Any, tmp_path: Path) -
 
 
 def test_a_phase_over_its_limit_is_ended(lane: Any, tmp_path: Path) -> None:
-    process = lane("hang:2:goes")
+    process = lane("hang:5:goes")
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "not done within" in out
