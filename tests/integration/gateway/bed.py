@@ -223,8 +223,8 @@ def slow_load(directory: Path) -> dict[str, Path]:
     library = directory / "slow_load.so"
     source = Path(__file__).with_name("slow_load.c")
     capture("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source)
-    (preload := directory / "preload").write_text("/bed/slow_load.so\n")
-    return {"/bed": directory, "/etc/ld.so.preload": preload}
+    (preload := directory / "preload").write_text("/run/bed/slow_load.so\n")
+    return {"/run/bed": directory, "/etc/ld.so.preload": preload}
 
 
 class Ollama:

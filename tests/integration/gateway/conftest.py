@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +22,11 @@ from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import (
     recap,
     run_plays,
     server_files,
+    store_of,
 )
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.real_models import CHAT, EMBEDDING
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.real_models import store as real_models_store
+from lab.gpuswarm_lab.steps import StepLog
 
 ALICE, BOB, CAROL, DAVE, ROOT = (name + "-" + name[0] * 32 for name in ("alice", "bob", "carol", "dave", "root"))
 KEYS = [{"name": key.partition("-")[0], "key": key} for key in (ALICE, BOB, CAROL, DAVE)]
@@ -112,6 +117,22 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for gateway in before_them.values():
             gateway.publish(*replicas)
         yield Cluster(made, directory, replicas, before_them)
+
+
+@pytest.fixture(scope="session")
+def real_models(cluster: Cluster) -> Iterator[Ollama]:
+    """A server with small models that know something (real_models.py has their names)."""
+    node = cluster.bed.node("gpu-real")
+    root = cluster.bed.roots["ollama"]
+    models = real_models_store(StepLog(cluster.bed.directory / "models.log"), root)
+    shutil.copytree(models, store_of(node))
+    server = Ollama(
+        node, cluster.directory / "plain" / "ollama", root,
+        GPUSWARM_MODELS=f"{CHAT} {EMBEDDING}", OLLAMA_NUM_PARALLEL="1",
+    )  # fmt: skip
+    server.wait_until_healthy()
+    yield server
+    server.process.kill()
 
 
 # Of a gateway whose variables change again and again: what the role made of its directory, one after another.

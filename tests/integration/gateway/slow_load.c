@@ -1,5 +1,5 @@
 /* Preloaded into every program of a server; the one that loads the model, "ollama runner", waits before it does so. It waits for
-   $BED_LOAD_SECONDS, or until the file /bed/loaded is there. */
+   $BED_LOAD_SECONDS, or until the file /run/bed/loaded is there. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,5 +16,5 @@ __attribute__((constructor)) static void wait_for_the_model(void) {
   line[length] = 0;
   const char *word = line + strlen(line) + 1;
   if (word >= line + length || strcmp(word, "runner")) return;
-  for (time_t end = time(NULL) + atoi(seconds); time(NULL) < end && access("/bed/loaded", F_OK);) usleep(20000);
+  for (time_t end = time(NULL) + atoi(seconds); time(NULL) < end && access("/run/bed/loaded", F_OK);) usleep(20000);
 }
