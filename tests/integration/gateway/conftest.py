@@ -119,6 +119,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         yield Cluster(made, directory, replicas, before_them)
 
 
+@pytest.fixture
+def new_nodes_end(cluster: Cluster) -> Iterator[None]:
+    """What a test has started in nodes of its own ends with it."""
+    before = len(cluster.bed.nodes)
+    yield
+    for node in cluster.bed.nodes[before:]:
+        node.end()
+
+
 @pytest.fixture(scope="session")
 def real_models(cluster: Cluster) -> Iterator[Ollama]:
     """A server with small models that know something (real_models.py has their names)."""

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import MODEL, Gateway, until
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import DAVE
 
 QUESTION = {"model": MODEL, "prompt": "hello", "stream": False, "options": {"num_predict": 4}}
 
@@ -206,7 +207,8 @@ def test_a_client_that_never_sends_its_headers_is_let_go(strict: Gateway) -> Non
 
 def test_a_client_that_never_sends_its_body_is_let_go(strict: Gateway) -> None:
     with connect(strict) as connection:
-        connection.sendall(b"POST /api/generate HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{")
+        head = f"POST /api/generate HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {DAVE}\r\nContent-Length: 100\r\n\r\n"
+        connection.sendall(head.encode() + b"{")
         assert connection.recv(1024) == b""
     until("it is logged", lambda: ("/api/generate", 408) in [(line["path"], line["status"]) for line in strict.log()])
 

@@ -42,6 +42,8 @@ from lab.gpuswarm_lab.tiny_model import write_model
 if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import Cluster
 
+pytestmark = pytest.mark.usefixtures("new_nodes_end")
+
 REGISTRY, BLOBS = "registry.ollama.ai", "blobs.example"
 SLICE = 64 * 1024
 HUGE = 23_000_000_000
@@ -257,7 +259,6 @@ def test_the_first_server_fills_the_cache_and_the_second_asks_nobody_else(world:
     assert world.registry.blobs_sent() == sent
     # The registry tells a server's size of a blob too; the cache knew it.
     assert not [line for line in world.registry.asked() if "HEAD" in line]
-    end(first, second)
 
 
 def test_two_servers_at_once_share_one_transfer(world: World) -> None:
@@ -270,7 +271,6 @@ def test_two_servers_at_once_share_one_transfer(world: World) -> None:
         server.wait_until_healthy()
     asked = [line.split('"')[1] for line in world.registry.blobs_sent()[before:] if world.registry.model_digest in line]
     assert len(asked) == len(set(asked)) == -(-world.registry.model_size // SLICE)
-    end(*servers)
 
 
 def test_a_transfer_that_is_cut_off_goes_on_after_the_last_piece(world: World) -> None:
@@ -288,7 +288,6 @@ def test_a_transfer_that_is_cut_off_goes_on_after_the_last_piece(world: World) -
     asked = [line.split('"')[1] for line in world.registry.blobs_sent()[before:] if world.registry.model_digest in line]
     assert f"bytes={3 * SLICE}-{4 * SLICE - 1}" in asked
     assert not {f"bytes={n * SLICE}-{(n + 1) * SLICE - 1}" for n in range(3)} & set(asked)
-    end(server)
 
 
 def test_a_server_that_is_stopped_while_it_pulls_goes_on_where_it_was(world: World) -> None:
@@ -305,7 +304,6 @@ def test_a_server_that_is_stopped_while_it_pulls_goes_on_where_it_was(world: Wor
     lines = [line for line in world.registry.blobs_sent()[before:] if world.registry.model_digest in line]
     begins = [int(line.split("bytes=")[1].split("-")[0]) for line in lines]
     assert begins[-1] > 100_000, lines
-    end(server)
 
 
 def test_what_has_gone_bad_in_the_cache_is_not_accepted_and_heals(world: World) -> None:
@@ -326,7 +324,6 @@ def test_what_has_gone_bad_in_the_cache_is_not_accepted_and_heals(world: World) 
     trusting.wait_until_healthy()
     assert "mismatch" not in trusting.process.output()
     assert world.registry.blobs_sent() == before
-    end(trusting)
 
 
 def test_the_registry_away_is_no_matter_for_what_the_cache_has(world: World) -> None:
@@ -336,7 +333,6 @@ def test_the_registry_away_is_no_matter_for_what_the_cache_has(world: World) -> 
         server.wait_until_healthy(120)
     finally:
         world.registry.node.come_back()
-    end(server)
 
 
 def test_without_the_cache_a_server_keeps_what_it_has_and_a_new_one_asks_the_registry(world: World) -> None:
@@ -372,7 +368,6 @@ def test_a_name_that_a_cut_off_pull_left_is_tidied_away(world: World) -> None:
     until("the name is gone", lambda: not (left / "latest").exists())
     assert names(server) == [f"{MODEL}:latest"]
     assert server.health() == (True, "ready")
-    end(server)
 
 
 def test_the_cache_keeps_to_its_size(world: World, tmp_path: Path) -> None:
@@ -387,7 +382,6 @@ def test_the_cache_keeps_to_its_size(world: World, tmp_path: Path) -> None:
     # It looks at its size every ten seconds, and when it is new.
     cache.process.reload()
     until("it has thrown away the oldest", lambda: 0 < sum(p.stat().st_size for p in cache.pieces()) <= 384 * 1024)
-    cache.process.kill()
 
 
 def test_the_labs_second_model_comes_out_of_its_image_registry(world: World, tmp_path: Path) -> None:
@@ -415,7 +409,6 @@ def test_the_labs_second_model_comes_out_of_its_image_registry(world: World, tmp
     question = {"model": SECOND_MODEL, "prompt": "hello", "stream": False, "options": {"num_predict": 8}}
     assert httpx.post(f"{server.url}/api/generate", json=question, timeout=30).json()["done"]
     end(server)
-    cache.process.kill()
 
 
 @contextmanager
@@ -443,7 +436,6 @@ def test_a_model_that_does_not_fit_is_not_pulled_and_the_replica_says_so(
         assert "playbook prune" in text
         assert f"gpuswarm: huge:1b: {text.partition(': ')[2]}" in server.process.output()
         assert not list((store / "models" / "blobs").glob("*")), "it began to pull"
-        end(server)
 
 
 def test_it_is_pulled_once_there_is_room(world: World, tmp_path: Path) -> None:
@@ -454,14 +446,12 @@ def test_it_is_pulled_once_there_is_room(world: World, tmp_path: Path) -> None:
         (store / "ballast").unlink()
         server.wait_until_healthy()
         assert server.health() == (True, "ready")
-        end(server)
 
 
 def test_a_model_that_does_not_exist(world: World) -> None:
     server = world.server("asking", GPUSWARM_MODELS="nosuch:7b")
     text = complaint(server, "cannot be had")
     assert text.startswith(f"nosuch:7b is not loaded: it cannot be had from {REGISTRY}: pull model manifest: "), text
-    end(server)
 
 
 def run(server: Ollama, directory: Path, tasks_from: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
@@ -527,7 +517,6 @@ def test_prune_lists_and_removes_what_is_not_wanted(world: World, tmp_path: Path
     assert recap(said, "again")["changed"] == 0
     assert names(server) == there
     server.wait_until_healthy()
-    end(server)
 
 
 def test_a_model_more_is_pulled_by_the_running_replica(world: World, tmp_path: Path) -> None:
@@ -545,4 +534,3 @@ def test_a_model_more_is_pulled_by_the_running_replica(world: World, tmp_path: P
     assert recap(said, "refused")["failed"] == 1
     assert f"On refused, of ollama_models: nosuch:7b: it cannot be had from {REGISTRY}: pull model manifest:" in said
     assert "Nothing that runs was changed." in said
-    end(server)

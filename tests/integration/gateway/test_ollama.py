@@ -17,6 +17,8 @@ from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import MO
 if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import Cluster
 
+pytestmark = pytest.mark.usefixtures("new_nodes_end")
+
 
 @pytest.fixture(scope="module")
 def server(cluster: Cluster) -> Iterator[Ollama]:
@@ -106,7 +108,6 @@ def test_a_model_counts_when_its_load_has_ended(cluster: Cluster) -> None:
         server.process.kill()
         server.end_loads(at_once=False)
         server.restart()
-    server.process.kill()
 
 
 def test_a_slow_load_takes_its_time(cluster: Cluster) -> None:
@@ -117,4 +118,3 @@ def test_a_slow_load_takes_its_time(cluster: Cluster) -> None:
     )  # fmt: skip
     server.wait_until_healthy()
     assert time.monotonic() - began >= 2
-    server.process.kill()
