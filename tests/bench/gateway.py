@@ -39,8 +39,10 @@ from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import (
     Ollama,
     Process,
     bed,
+    gateway_files,
+    run_plays,
+    server_files,
     until,
-    write_roles,
 )
 from lab.gpuswarm_lab.engine import install_packages
 from lab.gpuswarm_lab.steps import StepLog
@@ -447,11 +449,12 @@ def measure(options: argparse.Namespace) -> dict[str, Row]:
     log = StepLog(directory / "packages.log")
     install_packages(log, {"haproxy": "haproxy"})
     install_litellm(log)
-    variables = {"gateway_tls": False, "gateway_served_by_header": True, "ollama_max_queue": 2 * STREAMS}
-    write_roles(directory, {"ours": variables}, with_ollama=True)
+    ours = gateway_files(directory, {"ours": {"gateway_tls": False, "gateway_served_by_header": True}})
+    run_plays(directory, [ours, server_files(directory, {"ours": {"ollama_max_queue": 2 * STREAMS}})])
     with bed(directory) as made:
         servers = [
-            Ollama(made.node(f"gpu-{number}"), directory / "ollama", made.roots["ollama"]) for number in (1, 2, 3)
+            Ollama(made.node(f"gpu-{number}"), directory / "ours" / "ollama", made.roots["ollama"])
+            for number in (1, 2, 3)
         ]
         for server in servers:
             server.wait_until_healthy()

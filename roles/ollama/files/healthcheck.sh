@@ -6,18 +6,22 @@ here=${BASH_SOURCE[0]%/*}
 # shellcheck source=/dev/null
 . "$here/ollama_api.sh"
 
+# Why the model cannot be had, after a colon, if that is known.
+problem() {
+  local reason
+  reason=$(cat "$(problem_file "$1")" 2>/dev/null)
+  printf '%s' "${reason:+: $reason}"
+}
+
 # Prints what is wrong, if anything is.
 verdict() {
-  local model loaded reason
+  local model loaded
   loaded=$(request GET /api/ps 3) || { echo "the server does not answer"; return 1; }
   for model in ${GPUSWARM_MODELS:?}; do
+    [ -e "$(loaded_file "$model")" ] || { echo "$model is not loaded$(problem "$model")"; return 1; }
     case "$(residency "$model" "$loaded"):${GPUSWARM_REQUIRE_GPU:-true}" in
       gpu:*|partial:false) ;;
-      none:*)
-        reason=$(cat "$(problem_file "$model")" 2>/dev/null)
-        echo "$model is not loaded${reason:+: $reason}"
-        return 1
-        ;;
+      none:*) echo "$model is not loaded$(problem "$model")"; return 1 ;;
       *) echo "$model is not wholly in the GPU's memory"; return 1 ;;
     esac
   done

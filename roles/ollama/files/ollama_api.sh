@@ -53,6 +53,9 @@ problem_file() { printf '/run/gpuswarm/%s' "${1//\//_}"; }
 # ready_file: there as soon as the health check has passed once.
 ready_file() { printf '/run/gpuswarm/ready'; }
 
+# loaded_file MODEL: there as soon as the server has loaded it once. It lists a model from the beginning of its load.
+loaded_file() { printf '/run/gpuswarm/loaded-%s' "${1//\//_}"; }
+
 # residency MODEL LOADED: "gpu", "partial" or "none", out of what the server says is loaded (/api/ps).
 # A model's size and the part of it in the GPU's memory are both in its entry; they are equal when all of it is there.
 residency() {

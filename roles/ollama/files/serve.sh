@@ -17,7 +17,7 @@ done
 
 ready=$(ready_file)
 mkdir -p "${ready%/*}"
-rm -f "$ready"
+rm -f "$ready" "$(loaded_file '')"*
 ollama serve &
 server=$!
 keeper=
@@ -46,7 +46,7 @@ ensure_models() {
   local model loaded
   for model in ${GPUSWARM_MODELS:?}; do
     loaded=$(request GET /api/ps 5) || return 1
-    [ "$(residency "$model" "$loaded")" = none ] || continue
+    if [ -e "$(loaded_file "$model")" ] && [ "$(residency "$model" "$loaded")" != none ]; then continue; fi
     if ! present "$model"; then
       # In a group of its own, which can be ended as a whole.
       setsid /bin/bash "$here/pull.sh" "$model" &
@@ -55,6 +55,7 @@ ensure_models() {
     fi
     say "loading $model"
     load "$model" || { say "$model could not be loaded"; return 1; }
+    touch "$(loaded_file "$model")"
     say "$model is loaded"
   done
 }

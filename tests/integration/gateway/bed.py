@@ -17,7 +17,9 @@ import ssl
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -108,6 +110,20 @@ class Process:
 
     def wait(self, seconds: float) -> int:
         return self.started.wait(seconds)
+
+    def reload(self) -> None:
+        """Have nginx read its files again; afterwards nobody with the old ones accepts a connection any more."""
+        before = self._workers()
+        self.send(signal.SIGHUP)
+        until("nginx has new workers only", lambda: (now := self._workers()) and not now & before)
+
+    def _workers(self) -> set[int]:
+        """Process ids of nginx's workers that accept connections: one that ends says so before it stops to."""
+        return {
+            child
+            for child in map(int, Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split())
+            if Path(f"/proc/{child}/cmdline").read_bytes().rstrip(b"\0 ") == b"nginx: worker process"
+        }
 
     def kill(self) -> None:
         """End it and all that it started, at once."""
@@ -201,6 +217,16 @@ def store_of(node: Node) -> Path:
     return node.bed.directory / f"{node.name}-ollama"
 
 
+def slow_load(directory: Path) -> dict[str, Path]:
+    """What is mounted into a server (where: what) to have its models take long to load: slow_load.c says how."""
+    directory.mkdir(exist_ok=True)
+    library = directory / "slow_load.so"
+    source = Path(__file__).with_name("slow_load.c")
+    capture("gcc", "-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o", library, source)
+    (preload := directory / "preload").write_text("/run/bed/slow_load.so\n")
+    return {"/run/bed": directory, "/etc/ld.so.preload": preload}
+
+
 class Ollama:
     """A task of the service ``ollama``: what the role's compose file says, in a node.
 
@@ -211,11 +237,19 @@ class Ollama:
         directory: what the role has written.
         root: root file system.
         mounts: more of them (where: what).
+        load_seconds: how long a model takes to load, in whole seconds, or until `end_loads`. By itself the tiny one
+            takes milliseconds, which hides what goes wrong meanwhile.
         environment: more of it.
     """
 
     def __init__(
-        self, node: Node, directory: Path, root: Path, mounts: Mapping[str, Path] | None = None, **environment: str
+        self,
+        node: Node,
+        directory: Path,
+        root: Path,
+        mounts: Mapping[str, Path] | None = None,
+        load_seconds: int = 0,
+        **environment: str,
     ) -> None:
         self.node = node
         self.service = yaml.safe_load((directory / "compose.yml").read_text())["services"]["ollama"]
@@ -225,6 +259,10 @@ class Ollama:
         configs = yaml.safe_load((directory / "compose.yml").read_text())["configs"]
         # What the task and its health check tell each other.
         (run := node.bed.directory / f"{node.name}-run").mkdir(exist_ok=True)
+        self.loading = node.bed.directory / f"{node.name}-loading"
+        if load_seconds:
+            mounts = {**(mounts or {}), **slow_load(self.loading)}
+            environment["BED_LOAD_SECONDS"] = str(load_seconds)
         self.inside: dict[str, Any] = {
             "root": root,
             "mounts": {
@@ -257,6 +295,13 @@ class Ollama:
         finally:
             for pid in pids:
                 os.kill(pid, signal.SIGCONT)
+
+    def end_loads(self, *, at_once: bool) -> None:
+        """Whether loads end at once from now on, those that run too, instead of taking their time."""
+        if at_once:
+            (self.loading / "loaded").touch()
+        else:
+            (self.loading / "loaded").unlink(missing_ok=True)
 
     def clients(self) -> int:
         """Connections that others than itself have to the server."""
@@ -321,9 +366,8 @@ class Gateway:
 
     def reload(self) -> None:
         """Have nginx read its files again, and wait until it has."""
-        before = self.version()
-        self.process.send(signal.SIGHUP)
-        until("nginx has its new configuration", lambda: self.version() != before)
+        self.process.reload()
+        assert f'"configuration":"{self.version()}"' in (self.directory / "nginx.conf").read_text()
 
     def log(self) -> list[dict[str, Any]]:
         """What it has logged about requests."""
@@ -338,9 +382,29 @@ class Gateway:
         """What the service's health check says, run inside of the node as Swarm would."""
         return self.node.start("health", self.service["healthcheck"]["test"][1:], **self.inside).wait(30) == 0
 
-    def logged(self, request_id: str) -> dict[str, Any]:
-        """The line of one request."""
-        return until("the request is logged", lambda: [line for line in self.log() if line["id"] == request_id])[0]
+    def exchange(
+        self, *requests: Mapping[str, Any], client: httpx.Client | None = None
+    ) -> tuple[list[httpx.Response], list[dict[str, Any]]]:
+        """Make requests one after another, and wait until they are logged.
+
+        Args:
+            requests: arguments of httpx' ``request``.
+            client: who makes them, on a connection of its own; one without TLS, if there is none.
+
+        Returns:
+            The answers, and the lines of those that are logged.
+        """
+        # One connection has one worker, which writes its lines in order; other workers may still write older ones.
+        begin, end = f"/begin-{uuid.uuid4()}", f"/end-{uuid.uuid4()}"
+        with client or httpx.Client(base_url=self.url, timeout=30) as one:
+            one.get(begin)
+            answers = [one.request(**request) for request in requests]
+            one.get(end)
+        until("the requests are logged", lambda: end in [line["path"] for line in self.log()])
+        lines = self.log()
+        [first, last] = [place for place, line in enumerate(lines) if line["path"] in (begin, end)]
+        paths = {answer.request.url.path for answer in answers}
+        return answers, [line for line in lines[first + 1 : last] if line["path"] in paths]
 
 
 class Exporter:
@@ -461,65 +525,72 @@ def bed(directory: Path) -> Iterator[Bed]:
         made.end()
 
 
-def write_roles(
-    directory: Path,
-    variants: Mapping[str, Mapping[str, Any]],
-    *options: str,
-    with_ollama: bool = False,
-    check: bool = True,
-) -> str:
-    """Have the roles write their files: below ``directory``/<variant>/gateway and ``directory``/ollama.
+@dataclass(frozen=True)
+class Play:
+    """A role's list of tasks on hosts of its own.
 
     Args:
-        directory: where to.
-        variants: variables of the roles, by the variant's name.
-        options: of ansible-playbook.
-        with_ollama: whether to write Ollama's files too, out of the first variant's variables.
+        role: of this collection; what stands in the host's variable, if it is a template.
+        hosts: their variables, by name. What the run says has these names.
+        tasks_from: which of the role's lists of tasks.
+        check: whether in check mode.
+        then: a command for this computer when the tasks are done, with a host's variables in it.
+    """
+
+    role: str
+    hosts: Mapping[str, Mapping[str, Any]]
+    tasks_from: str = "main"
+    check: bool = False
+    then: str = ""
+
+    def __call__(self) -> dict[str, Any]:
+        """As Ansible reads it."""
+        role = {"name": f"gpuswarm.ollama.{self.role}", "tasks_from": self.tasks_from}
+        tasks: list[dict[str, Any]] = [{"ansible.builtin.include_role": role}]
+        if self.then:
+            tasks.append({"ansible.builtin.debug": {"msg": "{{ lookup('ansible.builtin.pipe', then) }}"}})
+        return {
+            "name": " ".join(self.hosts),
+            "hosts": ",".join(self.hosts),
+            "gather_facts": False,
+            "check_mode": self.check,
+            "vars": {"then": self.then},
+            "tasks": tasks,
+        }
+
+
+def run_plays(directory: Path, plays: Sequence[Play], *, programs: Path | None = None, check: bool = True) -> str:
+    """Run plays one after another, in one start of Ansible: a start costs more than most plays.
+
+    Args:
+        directory: for the playbook and its inventory.
+        plays: what is run. A host of two plays has the variables of both.
+        programs: directory whose programs go before the computer's own.
         check: whether a failure is an error.
 
     Returns:
         What Ansible said.
     """
-    hosts: dict[str, dict[str, Any]] = {
-        name: {
-            "ansible_connection": "local",
-            "ansible_python_interpreter": sys.executable,
-            "gateway_directory": str(directory / name / "gateway"),
-            "ollama_directory": str(directory / "ollama"),
-            "ollama_models": [MODEL],
-            "ollama_require_gpu": False,
-            **variables,
-        }
-        for name, variables in variants.items()
+    hosts: dict[str, dict[str, Any]] = {}
+    for play in plays:
+        for name, variables in play.hosts.items():
+            hosts.setdefault(name, {}).update(variables)
+    defaults = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "ollama_models": [MODEL],
+        "ollama_require_gpu": False,
     }
-    # Ollama's files are the same for all: the first host writes them for the others.
-    plays = [
-        {
-            "name": f"Write the files of {role}",
-            "hosts": pattern,
-            "gather_facts": False,
-            "tasks": [{"ansible.builtin.import_role": {"name": f"gpuswarm.ollama.{role}", **tasks}}],
-        }
-        for role, pattern, tasks in (
-            ("gateway", "variants", {"tasks_from": "files"}),
-            *([("ollama", "variants[0]", {})] if with_ollama else []),
-        )
-    ]
-    for host in hosts.values():
-        for key in ("gateway_directory", "ollama_directory"):
-            Path(host[key]).mkdir(parents=True, exist_ok=True)
-    (directory / "hosts.yml").write_text(json.dumps({"variants": {"hosts": hosts}, "gpu_workers": {"hosts": SERVERS}}))
-    (directory / "play.yml").write_text(json.dumps(plays))
+    inventory = {"variants": {"hosts": hosts, "vars": defaults}, "gpu_workers": {"hosts": SERVERS}}
+    (directory / "hosts.yml").write_text(json.dumps(inventory))
+    (directory / "play.yml").write_text(json.dumps([play() for play in plays]))
+    path = os.environ["PATH"] if programs is None else f"{programs}:{os.environ['PATH']}"
+    playbook = Path(sys.executable).with_name("ansible-playbook")
     done = subprocess.run(
-        [
-            Path(sys.executable).with_name("ansible-playbook"),
-            "-i",
-            directory / "hosts.yml",
-            directory / "play.yml",
-            *options,
-        ],
+        [playbook, "-i", directory / "hosts.yml", directory / "play.yml"],
         env={
             **os.environ,
+            "PATH": path,
             "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
             "ANSIBLE_INVENTORY_ENABLED": "yaml",
             "ANSIBLE_NOCOLOR": "1",
@@ -529,8 +600,30 @@ def write_roles(
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0 or not check, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def recap(said: str, host: str) -> dict[str, int]:
+    """What a run of Ansible says of a host at its end: how many tasks were ok, changed, failed and so on."""
+    line = next(line for line in reversed(said.splitlines()) if line.split(":")[0].strip() == host)
+    return {name: int(number) for name, _, number in (word.partition("=") for word in line.split(":", 1)[1].split())}
+
+
+def gateway_files(directory: Path, variants: Mapping[str, Mapping[str, Any]]) -> Play:
+    """Have the role gateway write its files below ``directory``/<name>/gateway, with these variables."""
+    hosts = {name: {"gateway_directory": str(directory / name / "gateway"), **own} for name, own in variants.items()}
+    for variables in hosts.values():
+        Path(variables["gateway_directory"]).mkdir(parents=True, exist_ok=True)
+    return Play("gateway", hosts, tasks_from="files")
+
+
+def server_files(directory: Path, variants: Mapping[str, Mapping[str, Any]]) -> Play:
+    """Have the role ollama write its files below ``directory``/<name>/ollama, with these variables."""
+    hosts = {name: {"ollama_directory": str(directory / name / "ollama"), **own} for name, own in variants.items()}
+    for variables in hosts.values():
+        Path(variables["ollama_directory"]).mkdir(parents=True, exist_ok=True)
+    return Play("ollama", hosts)

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
-from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import MODEL, Gateway, until
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import MODEL, Gateway
 from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import ROOT
 
 FIELDS = {
@@ -17,15 +18,14 @@ FIELDS = {
 SECRET_PROMPT = "nobody-may-read-this"
 
 
-def line_after(gateway: Gateway, **request: Any) -> dict[str, Any]:
-    before = len(gateway.log())
-    gateway.http.request(**request)
-    return until("one more line", lambda: gateway.log()[before:])[0]
+def line_of(gateway: Gateway, client: httpx.Client | None = None, **request: Any) -> dict[str, Any]:
+    _, [line] = gateway.exchange(request, client=client)
+    return line
 
 
 def test_every_field_is_there(plain: Gateway) -> None:
     body = {"model": MODEL, "prompt": SECRET_PROMPT, "stream": False, "options": {"num_predict": 4}}
-    line = line_after(plain, method="POST", url=f"/api/generate?secret={SECRET_PROMPT}", json=body)
+    line = line_of(plain, method="POST", url=f"/api/generate?secret={SECRET_PROMPT}", json=body)
     assert {name: type(value) for name, value in line.items()} == FIELDS
     assert (line["method"], line["path"], line["model"], line["status"]) == ("POST", "/api/generate", MODEL, 200)
     assert line["tries"] == 1
@@ -35,9 +35,8 @@ def test_every_field_is_there(plain: Gateway) -> None:
 
 
 def test_whose_key_it_was(secured: Gateway) -> None:
-    before = len(secured.log())
-    secured.tls().get("/api/tags", headers={"Authorization": f"Bearer {ROOT}"})
-    assert until("one more line", lambda: secured.log()[before:])[0]["key"] == "root"
+    headers = {"Authorization": f"Bearer {ROOT}"}
+    assert line_of(secured, secured.tls(), method="GET", url="/api/tags", headers=headers)["key"] == "root"
     assert ROOT not in secured.process.output()
 
 
@@ -55,17 +54,16 @@ def test_whose_key_it_was(secured: Gateway) -> None:
     ],
 )
 def test_the_model_is_what_the_body_says(plain: Gateway, body: bytes, model: str) -> None:
-    assert line_after(plain, method="POST", url="/api/generate", content=body)["model"] == model
+    assert line_of(plain, method="POST", url="/api/generate", content=body)["model"] == model
 
 
 def test_what_no_server_was_asked_for(plain: Gateway) -> None:
-    line = line_after(plain, method="GET", url="/nowhere")
+    line = line_of(plain, method="GET", url="/nowhere")
     assert (line["status"], line["upstream"], line["tries"], line["first_byte"]) == (404, "", 0, None)
 
 
 def test_health_checks_are_not_logged(plain: Gateway) -> None:
-    before = len(plain.log())
-    plain.http.get("/health")
-    plain.http.get("/ready")
-    plain.http.get("/nowhere")
-    assert [line["path"] for line in until("one more line", lambda: plain.log()[before:])] == ["/nowhere"]
+    requests = [{"method": "GET", "url": path} for path in ("/health", "/ready", "/nowhere")]
+    answers, lines = plain.exchange(*requests)
+    assert [answer.status_code for answer in answers] == [200, 200, 404]
+    assert [line["path"] for line in lines] == ["/nowhere"]

@@ -12,8 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,21 +24,25 @@ import yaml
 
 from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import (
     MODEL,
-    REPOSITORY,
     Dns,
     Node,
     Ollama,
+    Play,
     Process,
+    recap,
+    run_plays,
     store_of,
     until,
-    write_roles,
 )
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import IMAGES
 from lab.gpuswarm_lab.model import SECOND_MODEL
 from lab.gpuswarm_lab.registry_model import push_model
 from lab.gpuswarm_lab.tiny_model import write_model
 
 if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import Cluster
+
+pytestmark = pytest.mark.usefixtures("new_nodes_end")
 
 REGISTRY, BLOBS = "registry.ollama.ai", "blobs.example"
 SLICE = 64 * 1024
@@ -111,6 +114,7 @@ class Registry:
             "nginx", ["nginx", "-c", "/gpuswarm/nginx.conf", "-g", "daemon off;"],
             root=roots["nginx"], mounts={"/gpuswarm": self.directory},
         )  # fmt: skip
+        until("the registry listens", lambda: ":443" in node.run("ss", "-Htln"))
 
     @property
     def model_digest(self) -> str:
@@ -139,19 +143,30 @@ class Registry:
 
     def _speed(self, text: str) -> None:
         (self.directory / "speed.conf").write_text(text)
-        self.process.send(signal.SIGHUP)
+        self.process.reload()
 
 
 class Cache:
-    """A task of the service ``cache``: what the role's compose file says, in a node."""
+    """A task of the service ``cache``: what the role's compose file says, in a node.
 
-    def __init__(self, node: Node, directory: Path, root: Path, registry: Registry) -> None:
+    Args:
+        node: where it runs.
+        directory: what the role has written.
+        root: root file system.
+        registry: where models come from.
+        hosts: more names, with their addresses.
+    """
+
+    def __init__(
+        self, node: Node, directory: Path, root: Path, registry: Registry, hosts: Mapping[str, str] | None = None
+    ) -> None:
         self.node = node
         self.files = node.bed.directory / f"{node.name}-files"
         self.files.mkdir()
         self.service = yaml.safe_load((directory / "compose.yml").read_text())["services"]["cache"]
         self.dns = Dns(node)
-        self.dns.hosts.write_text(f"{registry.node.address} {REGISTRY} {BLOBS}\n")
+        more = "".join(f"{address} {name}\n" for name, address in (hosts or {}).items())
+        self.dns.hosts.write_text(f"{registry.node.address} {REGISTRY} {BLOBS}\n{more}")
         self.dns.process.started.send_signal(signal.SIGHUP)
         self.inside: dict[str, Any] = {
             "root": root,
@@ -187,7 +202,7 @@ class World:
     registry: Registry
     cache: Cache
 
-    def server(self, name: str, store: Path | None = None, **environment: str) -> Ollama:
+    def server(self, name: str, store: Path | None = None, load_seconds: int = 0, **environment: str) -> Ollama:
         """A new server, with an empty volume or the given one."""
         node = self.cluster.bed.node(name)
         if store is None:
@@ -201,15 +216,13 @@ class World:
         return Ollama(
             node, self.directory / "ollama", self.cluster.bed.roots["ollama"],
             {"/etc/hosts": hosts, "/gpuswarm/ca.crt": self.registry.certificate},
-            SSL_CERT_FILE="/gpuswarm/ca.crt", **environment,
+            load_seconds, SSL_CERT_FILE="/gpuswarm/ca.crt", **environment,
         )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def world(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    directory = tmp_path_factory.mktemp("cached")
-    variables = {"gateway_tls": False, "ollama_cache": True, "ollama_cache_slice": "64k", "ollama_cache_min_free": "1m"}
-    write_roles(directory, {"cached": variables}, with_ollama=True)
+def world(cluster: Cluster) -> Iterator[World]:
+    directory = cluster.directory / "cached"
     roots = cluster.bed.roots
     registry = Registry(cluster.bed.node("registry"), roots)
     cache = Cache(cluster.bed.node("cache"), directory / "ollama", roots["nginx"], registry)
@@ -246,7 +259,6 @@ def test_the_first_server_fills_the_cache_and_the_second_asks_nobody_else(world:
     assert world.registry.blobs_sent() == sent
     # The registry tells a server's size of a blob too; the cache knew it.
     assert not [line for line in world.registry.asked() if "HEAD" in line]
-    end(first, second)
 
 
 def test_two_servers_at_once_share_one_transfer(world: World) -> None:
@@ -259,7 +271,6 @@ def test_two_servers_at_once_share_one_transfer(world: World) -> None:
         server.wait_until_healthy()
     asked = [line.split('"')[1] for line in world.registry.blobs_sent()[before:] if world.registry.model_digest in line]
     assert len(asked) == len(set(asked)) == -(-world.registry.model_size // SLICE)
-    end(*servers)
 
 
 def test_a_transfer_that_is_cut_off_goes_on_after_the_last_piece(world: World) -> None:
@@ -277,7 +288,6 @@ def test_a_transfer_that_is_cut_off_goes_on_after_the_last_piece(world: World) -
     asked = [line.split('"')[1] for line in world.registry.blobs_sent()[before:] if world.registry.model_digest in line]
     assert f"bytes={3 * SLICE}-{4 * SLICE - 1}" in asked
     assert not {f"bytes={n * SLICE}-{(n + 1) * SLICE - 1}" for n in range(3)} & set(asked)
-    end(server)
 
 
 def test_a_server_that_is_stopped_while_it_pulls_goes_on_where_it_was(world: World) -> None:
@@ -294,7 +304,6 @@ def test_a_server_that_is_stopped_while_it_pulls_goes_on_where_it_was(world: Wor
     lines = [line for line in world.registry.blobs_sent()[before:] if world.registry.model_digest in line]
     begins = [int(line.split("bytes=")[1].split("-")[0]) for line in lines]
     assert begins[-1] > 100_000, lines
-    end(server)
 
 
 def test_what_has_gone_bad_in_the_cache_is_not_accepted_and_heals(world: World) -> None:
@@ -315,7 +324,6 @@ def test_what_has_gone_bad_in_the_cache_is_not_accepted_and_heals(world: World) 
     trusting.wait_until_healthy()
     assert "mismatch" not in trusting.process.output()
     assert world.registry.blobs_sent() == before
-    end(trusting)
 
 
 def test_the_registry_away_is_no_matter_for_what_the_cache_has(world: World) -> None:
@@ -325,7 +333,6 @@ def test_the_registry_away_is_no_matter_for_what_the_cache_has(world: World) -> 
         server.wait_until_healthy(120)
     finally:
         world.registry.node.come_back()
-    end(server)
 
 
 def test_without_the_cache_a_server_keeps_what_it_has_and_a_new_one_asks_the_registry(world: World) -> None:
@@ -361,11 +368,10 @@ def test_a_name_that_a_cut_off_pull_left_is_tidied_away(world: World) -> None:
     until("the name is gone", lambda: not (left / "latest").exists())
     assert names(server) == [f"{MODEL}:latest"]
     assert server.health() == (True, "ready")
-    end(server)
 
 
-def test_the_cache_keeps_to_its_size(world: World) -> None:
-    directory = world.directory / "small"
+def test_the_cache_keeps_to_its_size(world: World, tmp_path: Path) -> None:
+    directory = tmp_path / "small"
     shutil.copytree(world.directory / "ollama", directory)
     text = (directory / "cache.conf").read_text()
     assert "max_size=30g" in text
@@ -373,8 +379,9 @@ def test_the_cache_keeps_to_its_size(world: World) -> None:
     cache = Cache(world.cluster.bed.node("small"), directory, world.cluster.bed.roots["nginx"], world.registry)
     url = f"{cache.url}/data/v2/library/{MODEL}/blobs/{world.registry.model_digest}"
     assert len(httpx.get(url).content) == world.registry.model_size
-    until("it has thrown away the oldest", lambda: 0 < sum(p.stat().st_size for p in cache.pieces()) <= 384 * 1024, 40)
-    cache.process.kill()
+    # It looks at its size every ten seconds, and when it is new.
+    cache.process.reload()
+    until("it has thrown away the oldest", lambda: 0 < sum(p.stat().st_size for p in cache.pieces()) <= 384 * 1024)
 
 
 def test_the_labs_second_model_comes_out_of_its_image_registry(world: World, tmp_path: Path) -> None:
@@ -391,9 +398,10 @@ def test_the_labs_second_model_comes_out_of_its_image_registry(world: World, tmp
     write_model(tmp_path / "second.gguf", layers=3)
     push_model(address, SECOND_MODEL, world.registry.directory / "store", (tmp_path / "second.gguf").read_bytes())
 
-    variables = {"ollama_cache": True, "ollama_cache_upstream": f"http://{address}", "ollama_cache_min_free": "1m"}
-    write_roles(tmp_path, {"lab": {"gateway_tls": False, **variables}}, with_ollama=True)
-    cache = Cache(bed.node("labcache"), tmp_path / "ollama", bed.roots["nginx"], world.registry)
+    cache = Cache(
+        bed.node("labcache"), world.cluster.directory / "lab" / "ollama", bed.roots["nginx"], world.registry,
+        {IMAGES.partition(":")[0]: node.address},
+    )  # fmt: skip
     server = replace(world, cache=cache).server("labgpu", GPUSWARM_MODELS=SECOND_MODEL)
     server.wait_until_healthy()
     assert names(server) == [f"{SECOND_MODEL}:latest"]
@@ -401,7 +409,6 @@ def test_the_labs_second_model_comes_out_of_its_image_registry(world: World, tmp
     question = {"model": SECOND_MODEL, "prompt": "hello", "stream": False, "options": {"num_predict": 8}}
     assert httpx.post(f"{server.url}/api/generate", json=question, timeout=30).json()["done"]
     end(server)
-    cache.process.kill()
 
 
 @contextmanager
@@ -429,7 +436,6 @@ def test_a_model_that_does_not_fit_is_not_pulled_and_the_replica_says_so(
         assert "playbook prune" in text
         assert f"gpuswarm: huge:1b: {text.partition(': ')[2]}" in server.process.output()
         assert not list((store / "models" / "blobs").glob("*")), "it began to pull"
-        end(server)
 
 
 def test_it_is_pulled_once_there_is_room(world: World, tmp_path: Path) -> None:
@@ -440,20 +446,31 @@ def test_it_is_pulled_once_there_is_room(world: World, tmp_path: Path) -> None:
         (store / "ballast").unlink()
         server.wait_until_healthy()
         assert server.health() == (True, "ready")
-        end(server)
 
 
 def test_a_model_that_does_not_exist(world: World) -> None:
     server = world.server("asking", GPUSWARM_MODELS="nosuch:7b")
     text = complaint(server, "cannot be had")
     assert text.startswith(f"nosuch:7b is not loaded: it cannot be had from {REGISTRY}: pull model manifest: "), text
-    end(server)
 
 
-def play(tasks_from: str, server: Ollama, tmp_path: Path, *options: str, models: list[str]) -> str:
-    """Run one of the role's lists of tasks against a server; ``docker`` enters its node instead of a container."""
-    shim = tmp_path / "bin" / "docker"
-    shim.parent.mkdir(exist_ok=True)
+def run(server: Ollama, directory: Path, tasks_from: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Run one of the role's lists of tasks against a server, once for each of the runs, one after another.
+
+    ``docker`` enters the server's node instead of a container. Which models the server has after a run, is in a file
+    with the name of the run.
+
+    Args:
+        server: which runs.
+        directory: for the files.
+        tasks_from: the list of tasks.
+        runs: variables, by the run's name; ``check`` says that it is in check mode.
+
+    Returns:
+        What Ansible said.
+    """
+    shim = directory / "bin" / "docker"
+    shim.parent.mkdir()
     env = " ".join(f"'{key}={value}'" for key, value in server.inside["env"].items())
     shim.write_text(
         f"#!/bin/bash\n[ $1 = ps ] && echo replica && exit\nshift 2\n"
@@ -461,89 +478,59 @@ def play(tasks_from: str, server: Ollama, tmp_path: Path, *options: str, models:
         f'env -i PATH=/usr/local/bin:/usr/bin:/bin {env} "$@"\n'
     )
     shim.chmod(0o755)
-    role = {"name": "gpuswarm.ollama.ollama", "tasks_from": tasks_from}
-    playbook = [{"hosts": "gpu-1", "gather_facts": False, "tasks": [{"ansible.builtin.import_role": role}]}]
-    variables = {
-        "ansible_connection": "local",
-        "ansible_python_interpreter": sys.executable,
-        "ollama_models": models,
-    }
-    (tmp_path / "play.yml").write_text(json.dumps(playbook))
-    (tmp_path / "hosts.yml").write_text(json.dumps({"gpu_workers": {"hosts": {"gpu-1": variables}}}))
-    command: list[str | Path] = [Path(sys.executable).with_name("ansible-playbook")]
-    command += ["-i", tmp_path / "hosts.yml", tmp_path / "play.yml", *options]
-    environment = {
-        **os.environ,
-        "PATH": f"{shim.parent}:{os.environ['PATH']}",
-        "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
-        "ANSIBLE_INVENTORY_ENABLED": "yaml",
-        "ANSIBLE_NOCOLOR": "1",
-    }
-    done = subprocess.run(
-        command,
-        env=environment, capture_output=True, text=True, timeout=120, check=False, cwd=REPOSITORY,
-    )  # fmt: skip
-    return done.stdout + done.stderr
+    plays = [
+        Play("ollama", {name: variables}, tasks_from, check=bool(variables.get("check")),
+             then=f"docker exec replica ollama list >{directory}/{name}")
+        for name, variables in runs.items()
+    ]  # fmt: skip
+    return run_plays(directory, plays, programs=shim.parent, check=False)
+
+
+def listed(file: Path) -> list[str]:
+    """Names in what ``ollama list`` has printed."""
+    return sorted(line.split()[0] for line in file.read_text().splitlines()[1:])
 
 
 def test_prune_lists_and_removes_what_is_not_wanted(world: World, tmp_path: Path) -> None:
     server = world.server("pruned")
     server.wait_until_healthy()
     httpx.post(f"{server.url}/api/copy", json={"source": MODEL, "destination": "old:7b"}).raise_for_status()
+    there, both = [f"{MODEL}:latest"], ["old:7b", f"{MODEL}:latest"]
 
-    listed = play("prune", server, tmp_path, models=[MODEL])
-    assert "gpu-1: old:7b; -e ollama_prune=true removes them" in listed
-    assert "changed=0" in listed
-    told = play("prune", server, tmp_path, "--check", "--diff", "-e", "ollama_prune=true", models=[MODEL])
-    assert "gpu-1: old:7b" in told
-    assert "changed=1" in told
-    assert sorted(names(server)) == ["old:7b", f"{MODEL}:latest"]
+    said = run(server, tmp_path, "prune", {
+        "listing": {},
+        "checking": {"check": True, "ollama_prune": "true"},
+        "removing": {"ollama_prune": "true", "ollama_models": ["qwen3:30b"]},
+        "again": {"ollama_prune": "true"},
+    })  # fmt: skip
+    assert "listing: old:7b; -e ollama_prune=true removes them" in said
+    assert recap(said, "listing")["changed"] == 0
+    assert listed(tmp_path / "listing") == both
+    assert "checking: old:7b" in said
+    assert "checking: old:7b;" not in said
+    assert recap(said, "checking")["changed"] == 1
+    assert listed(tmp_path / "checking") == both
 
-    assert "changed=1" in play("prune", server, tmp_path, "-e", "ollama_prune=true", models=["qwen3:30b"])
-    assert names(server) == [f"{MODEL}:latest"], "what the running replica is configured with was removed"
-    again = play("prune", server, tmp_path, "-e", "ollama_prune=true", models=[MODEL])
-    assert "gpu-1: nothing to remove" in again
-    assert "changed=0" in again
+    assert recap(said, "removing")["changed"] == 1
+    assert listed(tmp_path / "removing") == there, "what the running replica is configured with was removed"
+    assert "again: nothing to remove" in said
+    assert recap(said, "again")["changed"] == 0
+    assert names(server) == there
     server.wait_until_healthy()
-    end(server)
 
 
 def test_a_model_more_is_pulled_by_the_running_replica(world: World, tmp_path: Path) -> None:
     server = world.server("growing", GPUSWARM_MODELS="other", OLLAMA_NOPRUNE="1")
     until("it answers", lambda: httpx.get(f"{server.url}/api/version").is_success)
-    assert "changed=1" in play("pull", server, tmp_path, models=[MODEL])
-    assert f"{MODEL}:latest" in names(server)
-    assert "changed=0" in play("pull", server, tmp_path, models=[MODEL])
-    refused = play("pull", server, tmp_path, models=[MODEL, "nosuch:7b"])
-    assert "failed=1" in refused
-    assert f"On gpu-1, of ollama_models: nosuch:7b: it cannot be had from {REGISTRY}: pull model manifest:" in refused
-    assert "Nothing that runs was changed." in refused
-    end(server)
-
-
-def test_the_volume_gets_its_driver_options(tmp_path: Path) -> None:
-    options = {"type": "nfs", "o": "addr=192.168.180.5,nfsvers=4.2,rw", "device": ":/srv/models"}
-    write_roles(
-        tmp_path, {"nfs": {"ollama_volume": "ollama_nfs", "ollama_volume_driver_opts": options}}, with_ollama=True
-    )
-    compose = yaml.safe_load((tmp_path / "ollama" / "compose.yml").read_text())
-    assert compose["volumes"] == {"ollama_nfs": {"name": "ollama_nfs", "driver_opts": options}}
-    assert compose["services"]["ollama"]["volumes"] == ["ollama_nfs:/root/.ollama"]
-    assert "cache" not in compose["services"]
-
-
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("ollama_models", ["http://10.0.0.1/library/mine"]),
-        ("ollama_models", ["two words"]),
-        ("ollama_disk_reserve", "a lot"),
-        ("ollama_cache_upstream", "registry.ollama.ai"),
-        ("ollama_cache_max_size", "30 GB"),
-        ("ollama_cache_slice", "0"),
-    ],
-)
-def test_a_wrong_value_is_named(tmp_path: Path, variable: str, value: object) -> None:
-    said = write_roles(tmp_path, {"wrong": {variable: value}}, with_ollama=True, check=False)
-    assert f"{variable} is {value}" in said or (variable in said and f"{value}" in said), said
-    assert not (tmp_path / "ollama" / "compose.yml").exists()
+    assert names(server) == []
+    said = run(server, tmp_path, "pull", {
+        "pulling": {},
+        "again": {},
+        "refused": {"ollama_models": [MODEL, "nosuch:7b"]},
+    })  # fmt: skip
+    assert recap(said, "pulling")["changed"] == 1
+    assert listed(tmp_path / "pulling") == [f"{MODEL}:latest"]
+    assert recap(said, "again") == {**recap(said, "again"), "changed": 0, "failed": 0}
+    assert recap(said, "refused")["failed"] == 1
+    assert f"On refused, of ollama_models: nosuch:7b: it cannot be had from {REGISTRY}: pull model manifest:" in said
+    assert "Nothing that runs was changed." in said

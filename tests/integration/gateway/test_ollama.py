@@ -17,12 +17,14 @@ from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import MO
 if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import Cluster
 
+pytestmark = pytest.mark.usefixtures("new_nodes_end")
+
 
 @pytest.fixture(scope="module")
 def server(cluster: Cluster) -> Iterator[Ollama]:
     """A server whose models are looked after every ten minutes only, so that a test can take them away."""
     made = Ollama(
-        cluster.bed.node("gpu-4"), cluster.directory / "ollama", cluster.bed.roots["ollama"],
+        cluster.bed.node("gpu-4"), cluster.directory / "plain" / "ollama", cluster.bed.roots["ollama"],
         GPUSWARM_MODEL_CHECK_SECONDS="600",
     )  # fmt: skip
     made.wait_until_healthy()
@@ -92,12 +94,27 @@ def test_a_running_answer_is_finished_before_the_server_stops(server: Ollama) ->
     server.wait_until_healthy()
 
 
-def test_a_server_without_work_stops_at_once(server: Ollama) -> None:
+def test_a_model_counts_when_its_load_has_ended(cluster: Cluster) -> None:
+    server = Ollama(
+        cluster.bed.node("gpu-slow"), cluster.directory / "plain" / "ollama", cluster.bed.roots["ollama"],
+        load_seconds=600,
+    )  # fmt: skip
+    # At the second time, what the first one has left must not count.
+    for _ in range(2):
+        until("the server lists the model", lambda: httpx.get(f"{server.url}/api/ps").json()["models"])
+        assert server.health() == (False, f"{MODEL} is not loaded")
+        server.end_loads(at_once=True)
+        server.wait_until_healthy()
+        server.process.kill()
+        server.end_loads(at_once=False)
+        server.restart()
+
+
+def test_a_slow_load_takes_its_time(cluster: Cluster) -> None:
     began = time.monotonic()
-    server.process.send(signal.SIGTERM)
-    server.process.wait(60)
-    # Far from the time that running answers would be given (ollama_drain_timeout).
-    assert time.monotonic() - began < 60
-    assert int(server.service["environment"]["GPUSWARM_DRAIN_SECONDS"]) > 60
-    server.restart()
+    server = Ollama(
+        cluster.bed.node("gpu-slower"), cluster.directory / "plain" / "ollama", cluster.bed.roots["ollama"],
+        load_seconds=2,
+    )  # fmt: skip
     server.wait_until_healthy()
+    assert time.monotonic() - began >= 2

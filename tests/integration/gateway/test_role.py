@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the role does with its variables: idempotent, true in check mode, and clear about what is wrong."""
+"""What the roles do with their variables: idempotent, true in check mode, and clear about what is wrong."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
 
-from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import write_roles
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import Play, recap, run_plays
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import REPLICAS
+
+if TYPE_CHECKING:
+    from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import Cluster, States
 
 KEY = "k" * 32
-TLS = {"gateway_tls_names": ["192.0.2.1", "gateway.example"]}
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "half": ({"gateway_tls_certificate": "x"}, "gateway_tls_certificate and gateway_tls_key belong together"),
     "name": ({"gateway_api_keys": [{"name": 'a"; b', "key": KEY}]}, "names in gateway_api_keys"),
@@ -30,26 +36,86 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def test_every_wrong_variable_has_its_message(tmp_path: Path) -> None:
-    said = write_roles(tmp_path, {name: variables for name, (variables, _) in WRONG.items()}, check=False)
+WRONG_SERVERS: dict[str, tuple[str, Any]] = {
+    "url": ("ollama_models", ["http://10.0.0.1/library/mine"]),
+    "words": ("ollama_models", ["two words"]),
+    "reserve": ("ollama_disk_reserve", "a lot"),
+    "upstream": ("ollama_cache_upstream", "registry.ollama.ai"),
+    "unit": ("ollama_cache_max_size", "30 GB"),
+    "slice": ("ollama_cache_slice", "0"),
+}
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """What one run said of hosts each of which has one wrong variable."""
+
+    directory: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory: pytest.TempPathFactory) -> Refusals:
+    directory = tmp_path_factory.mktemp("wrong")
+    hosts: dict[str, dict[str, Any]] = {
+        **{name: {"tried": "gateway", "tried_tasks": "files", **variables} for name, (variables, _) in WRONG.items()},
+        **{
+            name: {"tried": "ollama", "tried_tasks": "main", key: value} for name, (key, value) in WRONG_SERVERS.items()
+        },
+    }
+    for name, variables in hosts.items():
+        (own := directory / name).mkdir()
+        variables.update(gateway_directory=str(own), ollama_directory=str(own))
+    # One play: where all hosts of a play have failed, Ansible begins no other.
+    play = Play("{{ tried }}", hosts, tasks_from="{{ tried_tasks }}")
+    return Refusals(directory, run_plays(directory, [play], check=False))
+
+
+def test_every_wrong_variable_of_the_gateway_has_its_message(refusals: Refusals) -> None:
     for name, (_, message) in WRONG.items():
-        assert f"fatal: [{name}]" in said
-        assert message in " ".join(said.split()), name
-        assert not (tmp_path / name / "gateway" / "nginx.conf").exists(), "nothing was written"
-    assert KEY not in said
-    assert "secret-word" not in said
+        assert message in refusal(refusals, name)
+    assert KEY not in refusals.said
+    assert "secret-word" not in refusals.said
 
 
-def test_check_mode_then_a_run_then_nothing_more(tmp_path: Path) -> None:
-    variants = {"one": {**TLS, "gateway_update": "roll", "gateway_api_keys": [{"name": "a", "key": KEY}]}}
-    assert "failed=0" in write_roles(tmp_path, variants, "--check")
-    assert [path for path in (tmp_path / "one").rglob("*") if path.is_file()] == []
-    write_roles(tmp_path, variants)
-    files = {path: path.read_bytes() for path in (tmp_path / "one").rglob("*") if path.is_file()}
-    assert "changed=0" in write_roles(tmp_path, variants)
-    assert {path: path.read_bytes() for path in (tmp_path / "one").rglob("*") if path.is_file()} == files
+def refusal(refusals: Refusals, host: str) -> str:
+    """What was said of a host, which failed before anything was written."""
+    assert recap(refusals.said, host)["failed"] == 1
+    assert not [path for path in (refusals.directory / host).rglob("*") if path.is_file()]
+    [said] = re.findall(
+        rf"^(?:fatal: )?\[{re.escape(host)}\]: FAILED.*?(?=^\S|\Z)", refusals.said, re.MULTILINE | re.DOTALL
+    )
+    return " ".join(said.split()).replace("''", "'")  # YAML doubles them
 
-    compose = yaml.safe_load((tmp_path / "one" / "gateway" / "compose.yml").read_text())
+
+@pytest.mark.parametrize("host", WRONG_SERVERS)
+def test_a_wrong_variable_of_the_servers_is_named(refusals: Refusals, host: str) -> None:
+    variable, value = WRONG_SERVERS[host]
+    said = refusal(refusals, host)
+    assert f"{variable} is {value}" in said or (variable in said and f"{value}" in said), said
+
+
+def test_the_volume_gets_its_driver_options(cluster: Cluster) -> None:
+    compose = yaml.safe_load((cluster.directory / "nfs" / "ollama" / "compose.yml").read_text())
+    options = REPLICAS["nfs"]["ollama_volume_driver_opts"]
+    assert compose["volumes"] == {"ollama_nfs": {"name": "ollama_nfs", "driver_opts": options}}
+    assert compose["services"]["ollama"]["volumes"] == ["ollama_nfs:/root/.ollama"]
+    assert "cache" not in compose["services"]
+
+
+def files_of(directory: Path) -> dict[Path, bytes]:
+    return {path.relative_to(directory): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_check_mode_then_a_run_then_nothing_more(states: States) -> None:
+    assert files_of(states.directory / "in check mode") == {}
+    assert states.changed("in check mode") > 0
+    assert states.changed("again") == 0
+    first = states.directory / "first"
+    assert files_of(first)
+    assert files_of(states.directory / "again") == files_of(first)
+
+    compose = yaml.safe_load((first / "compose.yml").read_text())
     service = compose["services"]["gateway"]
     assert {item["target"] for item in service["secrets"]} == {
         "/gpuswarm/private/keys.conf", "/gpuswarm/private/tls.crt", "/gpuswarm/private/tls.key",
@@ -59,10 +125,11 @@ def test_check_mode_then_a_run_then_nothing_more(tmp_path: Path) -> None:
         assert Path(kind[item["source"]]["file"]).is_file()
     assert [item["type"] for item in service["volumes"]] == ["volume"], "nothing of the manager's own file system"
 
-    # A key that changes is another secret, and nothing else changes but the version.
-    before = {name: item["name"] for name, item in compose["secrets"].items()}
-    variants["one"]["gateway_api_keys"] = [{"name": "a", "key": KEY + "2"}]
-    write_roles(tmp_path, variants)
-    compose = yaml.safe_load((tmp_path / "one" / "gateway" / "compose.yml").read_text())
-    after = {name: item["name"] for name, item in compose["secrets"].items()}
+
+def test_a_key_that_changes_is_another_secret_and_nothing_else_is_but_the_version(states: States) -> None:
+    def secrets(state: str) -> dict[str, str]:
+        compose = yaml.safe_load((states.directory / state / "compose.yml").read_text())
+        return {name: item["name"] for name, item in compose["secrets"].items()}
+
+    before, after = secrets("first"), secrets("other key")
     assert {name for name in after if after[name] != before[name]} == {"gateway_api_keys"}

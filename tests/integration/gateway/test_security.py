@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import ssl
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,10 +18,17 @@ import httpx
 import pytest
 
 from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import MODEL, Gateway, until
-from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import ALICE, BOB, ROOT
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import (
+    ALICE,
+    BOB,
+    CAROL,
+    DAVE,
+    OWN_NAME,
+    ROOT,
+)
 
 if TYPE_CHECKING:
-    from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import Cluster
+    from ansible_collections.gpuswarm.ollama.tests.integration.gateway.conftest import Cluster, States
 
 QUESTION = {"model": MODEL, "prompt": "hello", "stream": False, "options": {"num_predict": 4}}
 LONG = {"model": MODEL, "prompt": "hello", "options": {"num_predict": 1500}}
@@ -152,13 +161,29 @@ def test_ollama_does_not_see_keys(secured: Gateway) -> None:
     assert 'proxy_set_header Authorization ""' in text
 
 
+def at(address: str, key: str) -> dict[str, str]:
+    """Headers of a client at this address; the gateway trusts this computer for a balancer."""
+    return {"X-Forwarded-For": address, **bearer(key)}
+
+
 def test_rate_of_a_key(limited: Gateway) -> None:
-    answers = [limited.http.get("/api/version", headers=bearer(ALICE)) for _ in range(5)]
+    answers = [limited.http.get("/api/version", headers=at(f"192.0.2.{number}", ALICE)) for number in range(1, 6)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429], "one, and a burst of two"
     assert answers[-1].headers["Retry-After"] == "7"
     assert "too many requests" in answers[-1].json()["error"]
-    assert limited.http.get("/api/version", headers=bearer(BOB)).status_code == 200, "the other key is not held up"
+    other = limited.http.get("/api/version", headers=at("192.0.2.5", BOB))
+    assert other.status_code == 200, "the other key is not held up"
     assert limited.http.get("/health").status_code == 200
+
+
+def test_rate_of_an_address(limited: Gateway) -> None:
+    keys = (CAROL, DAVE, CAROL, DAVE, CAROL)
+    answers = [limited.http.get("/api/version", headers=at("192.0.2.21", key)) for key in keys]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429], "one, and a burst of three"
+    assert answers[-1].headers["Retry-After"] == "7"
+    assert "too many requests" in answers[-1].json()["error"]
+    other = limited.http.get("/api/version", headers=at("192.0.2.22", CAROL))
+    assert other.status_code == 200, "the other address is not held up"
 
 
 def freeze(stack: ExitStack, cluster: Cluster) -> None:
@@ -171,120 +196,99 @@ def in_work(cluster: Cluster) -> int:
     return sum(server.clients() for server in cluster.servers)
 
 
-def test_concurrency_of_an_address(cluster: Cluster, limited: Gateway) -> None:
-    cluster.write("limited", gateway_rate_per_key="")
-    limited.reload()
-    with (
-        httpx.Client(base_url=limited.url, headers=bearer(BOB), timeout=60) as client,
-        ThreadPoolExecutor(2) as pool,
-        ExitStack() as stack,
-    ):
+def ask(gateway: Gateway, address: str, key: str) -> httpx.Response:
+    return httpx.post(f"{gateway.url}/api/generate", json=QUESTION, headers=at(address, key), timeout=60)
+
+
+def test_concurrency_of_an_address(cluster: Cluster, strict: Gateway) -> None:
+    with ThreadPoolExecutor(3) as pool, ExitStack() as stack:
         freeze(stack, cluster)
-        running = [pool.submit(client.post, "/api/generate", json=QUESTION) for _ in range(2)]
+        running = [pool.submit(ask, strict, "192.0.2.31", key) for key in (ALICE, BOB)]
         until("two are with servers", lambda: in_work(cluster) == 2)
-        third = client.get("/api/version")
+        third = ask(strict, "192.0.2.31", CAROL)
         assert third.status_code == 429
         assert third.headers["Retry-After"] == "7"
-        for url in ("/api/version", "/health"):
-            elsewhere = client.get(url, headers={"X-Forwarded-For": "192.0.2.1", "Authorization": ""})
-            assert elsewhere.status_code != 429, "the trusted balancer speaks for another client"
+        assert strict.http.get("/health", headers={"X-Forwarded-For": "192.0.2.31"}).status_code == 200
+        running.append(pool.submit(ask, strict, "192.0.2.32", CAROL))
+        until("the trusted balancer speaks for another client", lambda: in_work(cluster) == 3)
         stack.close()
         assert all(item.result().json()["done"] for item in running)
-        until("they no longer count", lambda: client.get("/api/version").is_success)
+        until("they no longer count", lambda: ask(strict, "192.0.2.31", CAROL).is_success)
 
 
-@pytest.fixture(scope="module")
-def by_key_and_address(cluster: Cluster) -> Gateway:
-    """The other two limits; what it replaces is tested above."""
-    gateway = cluster.gateways["limited"]
-    cluster.write(
-        "limited", gateway_rate_per_key="", gateway_concurrency_per_key=1, gateway_concurrency_per_address=0,
-        gateway_rate_per_address="1r/m", gateway_burst_per_address=3,
-    )  # fmt: skip
-    gateway.reload()
-    return gateway
-
-
-def test_rate_of_an_address(by_key_and_address: Gateway) -> None:
-    def ask(address: str, key: str) -> httpx.Response:
-        return by_key_and_address.http.get("/api/version", headers={"X-Forwarded-For": address, **bearer(key)})
-
-    answers = [ask("192.0.2.1", key) for key in (ALICE, BOB, ALICE, BOB, ALICE)]
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429], "one, and a burst of three"
-    assert answers[-1].headers["Retry-After"] == "7"
-    assert "too many requests" in answers[-1].json()["error"]
-    assert ask("192.0.2.2", ALICE).status_code == 200, "the other address is not held up"
-
-
-def test_concurrency_of_a_key(cluster: Cluster, by_key_and_address: Gateway) -> None:
-    def ask(address: str, key: str) -> httpx.Response:
-        headers = {"X-Forwarded-For": address, **bearer(key)}
-        return httpx.post(f"{by_key_and_address.url}/api/generate", json=QUESTION, headers=headers, timeout=60)
-
+def test_concurrency_of_a_key(cluster: Cluster, strict: Gateway) -> None:
     with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
         freeze(stack, cluster)
-        first = pool.submit(ask, "192.0.2.11", BOB)
+        first = pool.submit(ask, strict, "192.0.2.11", BOB)
         until("the first is with a server", lambda: in_work(cluster) == 1)
-        second = ask("192.0.2.12", BOB)
+        second = ask(strict, "192.0.2.12", BOB)
         assert second.status_code == 429
         assert second.headers["Retry-After"] == "7"
-        other = pool.submit(ask, "192.0.2.13", ALICE)
+        other = pool.submit(ask, strict, "192.0.2.13", ALICE)
         until("the other key is let through meanwhile", lambda: in_work(cluster) == 2)
         stack.close()
         assert (first.result().status_code, other.result().status_code) == (200, 200)
-    until("it no longer counts", lambda: ask("192.0.2.14", BOB).is_success, pause=1)
+    until("it no longer counts", lambda: ask(strict, "192.0.2.14", BOB).is_success)
 
 
-def test_a_certificate_of_ones_own(cluster: Cluster, secured: Gateway, tmp_path: Path) -> None:
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+class Changing:
+    """A gateway whose files become those of one state after another, as `gateway_update: reload` does it."""
 
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc")
-    openssl("req", "-x509", *new_key, "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt", "-days", "9")
-    openssl(
-        "req", "-x509", *new_key, "-subj", "/CN=llm", "-addext", "subjectAltName=DNS:llm.example", "-addext",
-        "basicConstraints=critical,CA:FALSE", "-CA", "ca.crt", "-CAkey", "ca.key", "-keyout", "llm.key",
-        "-out", "llm.crt", "-days", "9",
-    )  # fmt: skip
-    key = (tmp_path / "llm.key").read_text()
-    said = cluster.write("secured", gateway_tls_certificate=(tmp_path / "llm.crt").read_text(), gateway_tls_key=key)
-    assert not [line for line in key.splitlines() if line in said]
-    secured.reload()
-    try:
-        context = ssl.create_default_context(cafile=str(tmp_path / "ca.crt"))
-        with (
-            socket.create_connection((secured.node.address, 8443), timeout=20) as raw,
-            context.wrap_socket(raw, server_hostname="llm.example") as wrapped,
-        ):
-            wrapped.sendall(
-                f"GET /api/version HTTP/1.0\r\nHost: llm.example\r\nAuthorization: Bearer {ALICE}\r\n\r\n".encode()
-            )
-            assert b" 200 " in wrapped.recv(4096)
-    finally:
-        cluster.write("secured")
-        secured.reload()
-    with secured.tls() as client:
+    def __init__(self, cluster: Cluster, states: States) -> None:
+        self.states = states
+        self.directory = cluster.directory / "changing"
+        shutil.copytree(states.directory / "first", self.directory)
+        self.gateway = Gateway(cluster.bed.node("changing"), self.directory, cluster.bed.roots["nginx"])
+        self.gateway.publish(*cluster.servers)
+
+    def take(self, state: str) -> None:
+        shutil.copytree(self.states.directory / state, self.directory, dirs_exist_ok=True)
+        self.gateway.reload()
+
+    def client(self, name: str, authority: Path | None = None) -> httpx.Client:
+        """A client that knows the gateway by this name, and trusts the certificate that it has now, or this one."""
+        context = ssl.create_default_context(cafile=str(authority or self.directory / "private" / "tls.crt"))
+        client = httpx.Client(base_url=self.gateway.tls_url, verify=context, timeout=30)
+        client.event_hooks["request"].append(lambda request: request.extensions.update(sni_hostname=name))
+        return client
+
+
+@pytest.fixture(scope="module")
+def changing(cluster: Cluster, states: States) -> Iterator[Changing]:
+    made = Changing(cluster, states)
+    yield made
+    made.gateway.node.end()
+
+
+def test_a_certificate_of_ones_own(changing: Changing, states: States) -> None:
+    assert not [line for line in states.own_key.splitlines() if line in states.said]
+    changing.take("own certificate")
+    with changing.client(OWN_NAME, states.authority) as client:
+        assert client.get("/api/version", headers=bearer(ALICE)).status_code == 200
+    changing.take("its own again")
+    with changing.client("gateway.example") as client:
         assert client.get("/api/version", headers=bearer(ALICE)).status_code == 200, "a self-signed one again"
 
 
-def test_a_certificate_and_keys_change_under_a_running_answer(cluster: Cluster, secured: Gateway) -> None:
-    old = secured.tls()
-    old_certificate = (secured.directory / "private" / "tls.crt").read_text()
+def test_a_certificate_keys_and_limits_change_under_a_running_answer(changing: Changing, cluster: Cluster) -> None:
+    changing.take("its own again")
+    old = changing.client("gateway.example")
+    old_certificate = (changing.directory / "private" / "tls.crt").read_text()
     with old.stream("POST", "/api/generate", json=LONG, headers=bearer(ALICE)) as answer, ExitStack() as stack:
+        assert answer.status_code == 200
         for server in cluster.servers:
             stack.enter_context(server.frozen())
-        cluster.write(
-            "secured",
-            gateway_tls_names=[secured.node.address, "new.example"],
-            gateway_api_keys=[{"name": "alice", "key": ALICE + "-new"}, {"name": "bob", "key": BOB}],
-        )
-        assert (secured.directory / "private" / "tls.crt").read_text() != old_certificate
-        secured.reload()
+        changing.take("other names")
+        assert (changing.directory / "private" / "tls.crt").read_text() != old_certificate
         with pytest.raises(httpx.ConnectError, match="certificate"):
-            httpx.Client(base_url=secured.tls_url, verify=ssl.create_default_context(cadata=old_certificate)).get("/")
-        new = secured.tls()
+            httpx.get(changing.gateway.tls_url, verify=ssl.create_default_context(cadata=old_certificate))
+        new = changing.client("new.example")
         assert new.get("/api/tags", headers=bearer(ALICE)).status_code == 401
         stack.close()
-        assert new.get("/api/tags", headers=bearer(ALICE + "-new")).status_code == 200
+        answers = [new.get("/api/tags", headers=bearer(ALICE + "-new")) for _ in range(4)]
+        assert [item.status_code for item in answers] == [200, 200, 200, 429], (
+            "the new limit is one, and a burst of two"
+        )
+        assert new.get("/api/tags", headers=bearer(BOB)).status_code == 200
         *_, last = answer.iter_lines()
     assert json.loads(last)["done"], "the answer that ran meanwhile is whole"
