@@ -533,14 +533,12 @@ class Play:
         role: of this collection; what stands in the host's variable, if it is a template.
         hosts: their variables, by name. What the run says has these names.
         tasks_from: which of the role's lists of tasks.
-        check: whether in check mode.
         then: a command for this computer when the tasks are done, with a host's variables in it.
     """
 
     role: str
     hosts: Mapping[str, Mapping[str, Any]]
     tasks_from: str = "main"
-    check: bool = False
     then: str = ""
 
     def __call__(self) -> dict[str, Any]:
@@ -553,18 +551,20 @@ class Play:
             "name": " ".join(self.hosts),
             "hosts": ",".join(self.hosts),
             "gather_facts": False,
-            "check_mode": self.check,
             "vars": {"then": self.then},
             "tasks": tasks,
         }
 
 
-def run_plays(directory: Path, plays: Sequence[Play], *, programs: Path | None = None, check: bool = True) -> str:
+def run_plays(
+    directory: Path, plays: Sequence[Play], *options: str, programs: Path | None = None, check: bool = True
+) -> str:
     """Run plays one after another, in one start of Ansible: a start costs more than most plays.
 
     Args:
         directory: for the playbook and its inventory.
         plays: what is run. A host of two plays has the variables of both.
+        options: of ansible-playbook.
         programs: directory whose programs go before the computer's own.
         check: whether a failure is an error.
 
@@ -587,7 +587,7 @@ def run_plays(directory: Path, plays: Sequence[Play], *, programs: Path | None =
     path = os.environ["PATH"] if programs is None else f"{programs}:{os.environ['PATH']}"
     playbook = Path(sys.executable).with_name("ansible-playbook")
     done = subprocess.run(
-        [playbook, "-i", directory / "hosts.yml", directory / "play.yml"],
+        [playbook, "-i", directory / "hosts.yml", directory / "play.yml", *options],
         env={
             **os.environ,
             "PATH": path,

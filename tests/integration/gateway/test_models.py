@@ -408,7 +408,6 @@ def test_the_labs_second_model_comes_out_of_its_image_registry(world: World, tmp
     assert f"{SECOND_MODEL} was pulled through the cache" in server.process.output()
     question = {"model": SECOND_MODEL, "prompt": "hello", "stream": False, "options": {"num_predict": 8}}
     assert httpx.post(f"{server.url}/api/generate", json=question, timeout=30).json()["done"]
-    end(server)
 
 
 @contextmanager
@@ -454,7 +453,7 @@ def test_a_model_that_does_not_exist(world: World) -> None:
     assert text.startswith(f"nosuch:7b is not loaded: it cannot be had from {REGISTRY}: pull model manifest: "), text
 
 
-def run(server: Ollama, directory: Path, tasks_from: str, runs: Mapping[str, Mapping[str, Any]]) -> str:
+def run(server: Ollama, directory: Path, tasks_from: str, runs: Mapping[str, Mapping[str, Any]], *options: str) -> str:
     """Run one of the role's lists of tasks against a server, once for each of the runs, one after another.
 
     ``docker`` enters the server's node instead of a container. Which models the server has after a run, is in a file
@@ -464,13 +463,14 @@ def run(server: Ollama, directory: Path, tasks_from: str, runs: Mapping[str, Map
         server: which runs.
         directory: for the files.
         tasks_from: the list of tasks.
-        runs: variables, by the run's name; ``check`` says that it is in check mode.
+        runs: variables, by the run's name.
+        options: of ansible-playbook.
 
     Returns:
         What Ansible said.
     """
     shim = directory / "bin" / "docker"
-    shim.parent.mkdir()
+    shim.parent.mkdir(exist_ok=True)
     env = " ".join(f"'{key}={value}'" for key, value in server.inside["env"].items())
     shim.write_text(
         f"#!/bin/bash\n[ $1 = ps ] && echo replica && exit\nshift 2\n"
@@ -479,11 +479,10 @@ def run(server: Ollama, directory: Path, tasks_from: str, runs: Mapping[str, Map
     )
     shim.chmod(0o755)
     plays = [
-        Play("ollama", {name: variables}, tasks_from, check=bool(variables.get("check")),
-             then=f"docker exec replica ollama list >{directory}/{name}")
+        Play("ollama", {name: variables}, tasks_from, then=f"docker exec replica ollama list >{directory}/{name}")
         for name, variables in runs.items()
-    ]  # fmt: skip
-    return run_plays(directory, plays, programs=shim.parent, check=False)
+    ]
+    return run_plays(directory, plays, *options, programs=shim.parent, check=False)
 
 
 def listed(file: Path) -> list[str]:
@@ -497,20 +496,20 @@ def test_prune_lists_and_removes_what_is_not_wanted(world: World, tmp_path: Path
     httpx.post(f"{server.url}/api/copy", json={"source": MODEL, "destination": "old:7b"}).raise_for_status()
     there, both = [f"{MODEL}:latest"], ["old:7b", f"{MODEL}:latest"]
 
+    said = run(server, tmp_path, "prune", {"checking": {"ollama_prune": "true"}}, "--check", "--diff")
+    assert "checking: old:7b" in said
+    assert "checking: old:7b;" not in said
+    assert recap(said, "checking")["changed"] == 1
+    assert listed(tmp_path / "checking") == both
+
     said = run(server, tmp_path, "prune", {
         "listing": {},
-        "checking": {"check": True, "ollama_prune": "true"},
         "removing": {"ollama_prune": "true", "ollama_models": ["qwen3:30b"]},
         "again": {"ollama_prune": "true"},
     })  # fmt: skip
     assert "listing: old:7b; -e ollama_prune=true removes them" in said
     assert recap(said, "listing")["changed"] == 0
     assert listed(tmp_path / "listing") == both
-    assert "checking: old:7b" in said
-    assert "checking: old:7b;" not in said
-    assert recap(said, "checking")["changed"] == 1
-    assert listed(tmp_path / "checking") == both
-
     assert recap(said, "removing")["changed"] == 1
     assert listed(tmp_path / "removing") == there, "what the running replica is configured with was removed"
     assert "again: nothing to remove" in said
