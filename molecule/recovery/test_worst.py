@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from ansible_collections.gpuswarm.ollama.molecule.operations import (
 if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Connect, Host
 
+BOOTED = "systemctl show --property UserspaceTimestampMonotonic"
 SHORT_DAY_S = 150  # longer than it takes to rotate one server
 
 
@@ -160,3 +162,19 @@ def test_a_manager_that_is_gone_comes_back_from_its_backup(cluster: Cluster, man
     assert answers
     assert all(answer.complete for answer in answers), answers
     assert fresh.service("gpuswarm-recover.timer").is_running
+    system = ["/", "/etc", "/var", "/var/lib", "/opt"]
+    assert fresh.check_output(f"stat -c %a {' '.join(system)}").split() == ["755"] * len(system)
+
+    booted = fresh.check_output(BOOTED)
+    openstack.connect(cloud="lab").compute.reboot_server(now.server(now.manager)["id"], "HARD")  # type: ignore[no-untyped-call]
+    deadline = time.time() + 120
+    seen = booted
+    while seen == booted:
+        assert time.time() < deadline, "it does not come back"
+        time.sleep(1)
+        with suppress(RuntimeError):  # testinfra's, while it cannot be logged in to
+            seen = fresh.check_output(BOOTED)
+    wait_until_well(fresh)
+    assert nodes_of(fresh) == before
+    again = ["--retry", "30", "--retry-delay", "1", "--retry-all-errors"]
+    subprocess.run(["curl", "--fail", *again, f"{now.gateway}/ready"], check=True, capture_output=True, timeout=120)
