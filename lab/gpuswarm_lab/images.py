@@ -41,17 +41,18 @@ class Base:
     packages: tuple[str, ...]
 
 
+NODE = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "python3-apt", "ca-certificates", "curl",
+        "iproute2", "iptables", "iputils-ping", "kmod", "procps", "netbase")  # fmt: skip
+# Most of the time goes into the packages that every base has: these two share one.
+SMALL = Base("trixie", ("ca-certificates", "libgomp1", "mtail"))
 BASES = {
-    "node": Base(
-        "bookworm",
-        ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "python3-apt", "ca-certificates", "curl",
-         "iproute2", "iptables", "iputils-ping", "kmod", "procps", "netbase"),
-    ),
-    "ollama": Base("bookworm", ("ca-certificates", "libgomp1")),
+    "node": Base("bookworm", NODE),
+    "node-trixie": Base("trixie", (*NODE, "docker.io", "docker-cli")),
+    "ollama": SMALL,
+    "mtail": SMALL,
     # The official image of nginx has its JavaScript modules too.
     "nginx": Base("forky", ("nginx", "libnginx-mod-http-js", "libnginx-mod-stream", "libnginx-mod-stream-js")),
-    "mtail": Base("trixie", ("mtail",)),
-}  # fmt: skip
+}
 
 
 def ca_bundle() -> Path | None:
@@ -101,7 +102,8 @@ def make_base(name: str, log: StepLog, cache: Path) -> tuple[Path, bool]:
         finally:
             tar.unlink(missing_ok=True)
 
-    return cached(cache, f"base-{name}", digest(base.suite, *options), make)
+    first = next(other for other in BASES if BASES[other] == base)
+    return cached(cache, f"base-{first}", digest(base.suite, *options), make)
 
 
 def import_base(name: str, tar: Path, log: StepLog) -> None:
@@ -109,9 +111,9 @@ def import_base(name: str, tar: Path, log: StepLog) -> None:
     log.run("docker", "import", tar, f"{model.PREFIX}/base:{name}")
 
 
-def build(tag: str, context: Path, log: StepLog) -> None:
+def build(tag: str, context: Path, log: StepLog, *options: str) -> None:
     """``docker build`` with the classic builder, which every engine's client has."""
-    log.run("docker", "build", "--tag", tag, context, env={"DOCKER_BUILDKIT": "0"})
+    log.run("docker", "build", "--tag", tag, *options, context, env={"DOCKER_BUILDKIT": "0"})
 
 
 @contextmanager
@@ -127,16 +129,20 @@ def context_of(name: str, files: dict[str, str] | None = None) -> Iterator[Path]
 
 
 def node_images(log: StepLog, lab: model.Lab) -> str:
-    """Have both node images in the engine, and tell whether they were there, made, or from the cache."""
+    """Have the node images in the engine, and tell whether they were there, made, or from the cache."""
     certificates = machine_certificates()
-    key = digest(IMAGES / "node", IMAGES / "node-docker", repr(BASES["node"]), repr(certificates))
+    directories = [IMAGES / name for name in ("node", "node-docker", "node-trixie")]
+    key = digest(*directories, repr(BASES["node"]), repr(BASES["node-trixie"]), repr(certificates))
 
     def make(target: Path) -> None:
-        tar, _ = make_base("node", log, lab.cache)
-        import_base("node", tar, log)
         tags = model.NODE_IMAGES
         with context_of("node", {f"ca/{name}": text for name, text in certificates.items()} or {"ca/.empty": ""}) as c:
-            build(tags["debian-12"], c, log)
+            for base, tag in (("node", tags["debian-12"]), ("node-trixie", tags["debian-13-docker"])):
+                tar, _ = make_base(base, log, lab.cache)
+                import_base(base, tar, log)
+                build(tag, c, log, "--build-arg", f"base={base}")
+        with context_of("node-trixie") as c:
+            build(tags["debian-13-docker"], c, log)
         with context_of("node-docker") as c:
             build(tags["debian-12-docker"], c, log)
         log.run("docker", "save", "--output", target, *tags.values())

@@ -47,6 +47,7 @@ HOST_MEMORY_MB = GPU_SERVERS_PER_ZONE * GPU_FLAVOR.ram_mb + MANAGER_FLAVOR.ram_m
 NODE_IMAGES = {
     "debian-12": f"{PREFIX}/node:debian-12",
     "debian-12-docker": f"{PREFIX}/node:debian-12-docker",
+    "debian-13-docker": f"{PREFIX}/node:debian-13-docker",
 }
 # Image in the lab's registry -> its build directory below lab/images.
 MODEL_IMAGE = "ollama:lab"

@@ -50,7 +50,12 @@ def plan(lab: Lab) -> list[Step]:
         Step("engine", engine.start, ["packages"], "if the machine has a Docker engine of its own, start that one"),
         Step("openstack", lambda log: openstack(lab, log), ["packages"], PIP_ADVICE),
         *(base(name) for name in images.BASES),
-        Step("node images", lambda log: images.node_images(log, lab), ["engine", "node packages"], APT_ADVICE),
+        Step(
+            "node images",
+            lambda log: images.node_images(log, lab),
+            ["engine", "node packages", "node-trixie packages"],
+            APT_ADVICE,
+        ),
         Step(
             "registry",
             lambda log: registry(lab, log),

@@ -53,16 +53,21 @@ def server_specs(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
         ``volume_size`` (GiB), ``volume_type`` (``{zone}`` stands for the server's zone), ``security_groups``,
         ``preemptible``, ``preemptible_tag``, ``floating_ip_network``, ``restart_stopped``, ``alternatives`` (list of
         mappings with ``zone``, ``flavor`` or both), ``on_demand_fallback``, ``tier_timeouts`` (seconds for each);
-        ``gpu_workers`` has ``count`` as well.
+        ``gpu_workers`` has ``count`` as well, and ``overrides``: for the number of a GPU server a mapping with those of
+        ``flavor``, ``image``, ``volume_size`` and ``zone`` that differ.
     :returns: one mapping per server with the option names of the module ``selectel_fleet``.
     :raises FleetError: a setting is missing or has a wrong value.
     """
     name = _fleet_name(settings.get("name"))
     gpu = _section(settings, "gpu_workers")
     count = _number(gpu, "count", "fleet_gpu_count", 0, MAX_GPU_WORKERS)
+    overrides = _overrides(gpu)
     specs = [_spec(settings, "manager", manager_name(name), ROLE_MANAGER, 0)]
     specs += [
-        _spec(settings, "gpu_workers", gpu_worker_name(name, number), ROLE_GPU_WORKER, number - 1)
+        {
+            **_spec(settings, "gpu_workers", gpu_worker_name(name, number), ROLE_GPU_WORKER, number - 1),
+            **overrides.get(number, {}),
+        }
         for number in range(1, count + 1)
     ]
     return specs
@@ -276,6 +281,29 @@ def _spec(settings: Mapping[str, Any], key: str, name: str, role: str, index: in
         "tier_timeouts": _timeouts(section, _variable(key, "tier_timeouts")),
         "capacity_memory": settings.get("capacity_memory") or None,
     }
+
+
+def _overrides(section: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """What differs on single GPU servers, in the words of the module, by number."""
+    words = {"zone": "availability_zone", "flavor": "flavor", "image": "image"}
+    variable = "fleet_gpu_overrides"
+    found = section.get("overrides") or {}
+    if not isinstance(found, Mapping):
+        raise FleetError(f"{variable} is {found!r}: it must be a mapping such as {{2: {{image: NAME}}}}")
+    result: dict[int, dict[str, Any]] = {}
+    for key, given in found.items():
+        # A number in YAML is a string once it has been JSON.
+        number = _number({"key": key}, "key", f"A key of {variable}", 1, MAX_GPU_WORKERS)
+        one = f"{variable}[{number}]"
+        own = dict(given) if isinstance(given, Mapping) else {}
+        size = {}
+        if "volume_size" in own:
+            size["volume_size"] = _number(own, "volume_size", f"{one}.volume_size", 1, 65536)
+            del own["volume_size"]
+        if not (own or size) or (own and not _is_place(own, words)):
+            raise FleetError(f"{one} is {given!r}: it must be a mapping with some of {', '.join(words)}, volume_size")
+        result[number] = {**{words[name]: value for name, value in own.items()}, **size}
+    return result
 
 
 def _alternatives(section: Mapping[str, Any], variable: str) -> list[dict[str, str]]:

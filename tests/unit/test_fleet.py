@@ -56,6 +56,25 @@ def test_ways_back_are_the_gpu_servers_alone() -> None:
     assert manager["capacity_memory"] == workers[0]["capacity_memory"] == "m"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (None, [("f", "i", 10, "a"), ("f", "i", 10, "b")]),
+        ({}, [("f", "i", 10, "a"), ("f", "i", 10, "b")]),
+        ({2: {"image": "j"}}, [("f", "i", 10, "a"), ("f", "j", 10, "b")]),
+        ({"2": {"image": "j"}}, [("f", "i", 10, "a"), ("f", "j", 10, "b")]),  # from a file of JSON
+        ({1: {"flavor": "g", "volume_size": "50"}}, [("g", "i", 50, "a"), ("f", "i", 10, "b")]),
+        ({1: {"zone": "c"}, 2: {"volume_size": 20}}, [("f", "i", 10, "c"), ("f", "i", 20, "b")]),
+        ({3: {"image": "j"}}, [("f", "i", 10, "a"), ("f", "i", 10, "b")]),  # for when there are more
+    ],
+)
+def test_single_gpu_servers_may_differ(overrides: object, expected: list[tuple[str, str, int, str]]) -> None:
+    manager, *workers = server_specs(settings(count=2, overrides=overrides))
+    found = [(s["flavor"], s["image"], s["volume_size"], s["availability_zone"]) for s in workers]
+    assert found == expected
+    assert (manager["flavor"], manager["image"]) == ("f", "i")
+
+
 @pytest.mark.parametrize("count", [0, "0", 1, "5", 200])
 def test_counts(count: object) -> None:
     assert len(server_specs(settings(count=count))) == 1 + int(str(count))
@@ -86,6 +105,16 @@ def test_a_server_keeps_its_zone_when_the_count_changes() -> None:
         ({"alternatives": [{}]}, "fleet_gpu_alternatives"),
         ({"alternatives": [{"availability_zone": "b"}]}, "fleet_gpu_alternatives"),
         ({"alternatives": [{"zone": ""}]}, "fleet_gpu_alternatives"),
+        ({"overrides": [{"image": "j"}]}, "fleet_gpu_overrides is"),
+        ({"overrides": {"two": {"image": "j"}}}, "A key of fleet_gpu_overrides is 'two'"),
+        ({"overrides": {0: {"image": "j"}}}, "A key of fleet_gpu_overrides is 0"),
+        ({"overrides": {True: {"image": "j"}}}, "A key of fleet_gpu_overrides is True"),
+        ({"overrides": {2: {}}}, r"fleet_gpu_overrides\[2\]"),
+        ({"overrides": {2: None}}, r"fleet_gpu_overrides\[2\]"),
+        ({"overrides": {2: "j"}}, r"fleet_gpu_overrides\[2\]"),
+        ({"overrides": {2: {"image": ""}}}, r"fleet_gpu_overrides\[2\]"),
+        ({"overrides": {2: {"preemptible": False}}}, r"fleet_gpu_overrides\[2\] .* flavor, image, volume_size"),
+        ({"overrides": {2: {"volume_size": 0}}}, r"fleet_gpu_overrides\[2\].volume_size"),
         ({"tier_timeouts": {"unshelf": 3}}, "fleet_gpu_tier_timeouts"),
         ({"tier_timeouts": {"unshelve": 0}}, "fleet_gpu_tier_timeouts.unshelve"),
         ({"tier_timeouts": 300}, "fleet_gpu_tier_timeouts"),
