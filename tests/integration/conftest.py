@@ -17,7 +17,7 @@ import subprocess
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,11 @@ class World:
                 return
             assert time.monotonic() < end, f"{what}: not so after {seconds:.0f} s"
             time.sleep(delay)
+
+    def nothing_left(self, names: Collection[str]) -> None:
+        """Waits until nothing of these names is there; Cinder deletes volumes after it has answered."""
+        nothing = dict.fromkeys(names, (0, 0, 0))
+        self.until(lambda: self.counts_of(names) == nothing, f"nothing is left of {', '.join(names)}")
 
     def wait(self, server_id: str, status: str) -> None:
         """Waits until a server is at rest in a status; "GONE": until it is not there any more."""
@@ -242,8 +247,7 @@ def together(world: World, specs: Mapping[str, dict[str, Any]]) -> Iterator[dict
     }
     gone = run_module("selectel_fleet", **options, state="absent")
     assert not gone.get("failed"), gone
-    names = [spec["name"] for spec in specs.values()]
-    assert world.counts_of(names) == dict.fromkeys(names, (0, 0, 0))
+    world.nothing_left([spec["name"] for spec in specs.values()])
 
 
 def users_of(fixture: str, request: pytest.FixtureRequest) -> dict[str, Any]:

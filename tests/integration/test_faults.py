@@ -250,7 +250,7 @@ def test_what_is_created_brought_back_or_deleted_is_so_once(world: World, proxy:
         gone = fleet(world, specs, "absent")
     assert [key for key, plan in plans.items() if plan.times] == []
     assert {s["changed"] for s in gone} == {True}
-    assert world.counts_of(names) == dict.fromkeys(names, (0, 0, 0))
+    world.nothing_left(names)
 
 
 def test_a_creation_that_is_refused_leaves_nothing(world: World, proxy: Proxy, spec: dict[str, Any]) -> None:

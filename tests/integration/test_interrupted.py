@@ -164,8 +164,10 @@ def interrupt(
 
     fleet(world, specs, **case.changes)
     names = [spec["name"] for spec in specs]
-    there = (0, 0, 0) if case.changes["state"] == "absent" else (1, 1, 1)
-    assert world.counts_of(names) == dict.fromkeys(names, there)
+    if case.changes["state"] == "absent":
+        world.nothing_left(names)
+    else:
+        assert world.counts_of(names) == dict.fromkeys(names, (1, 1, 1))
     again = fleet(world, specs, **case.changes)
     assert again["changed"] is False, again
     if case.keeps:
@@ -176,8 +178,7 @@ def interrupt(
 
 def remove(world: World, specs: Specs) -> None:
     fleet(world, specs, state="absent")
-    names = [spec["name"] for spec in specs]
-    assert world.counts_of(names) == dict.fromkeys(names, (0, 0, 0))
+    world.nothing_left([spec["name"] for spec in specs])
     assert not world.floating_ips()
 
 
