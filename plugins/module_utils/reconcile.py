@@ -66,6 +66,7 @@ MAX_THREADS = 64  # they mostly sleep; requests at once are limited by the conne
 GOING = frozenset({"deleting", "error_deleting"})  # statuses of volumes that nobody gets any more
 # What Nova does to a shelved server that comes back
 UNSHELVING = frozenset({"unshelving", "scheduling", "block_device_mapping", "networking", "spawning"})
+LOOKS = (0.5, 1.0, 2.0)  # seconds before each look for what was made although the answer was lost
 RELEASE = 120.0  # seconds that a deleted server may take to let go of its volume and port
 
 T = TypeVar("T")
@@ -562,7 +563,7 @@ class Job:
                 return create()
             except LostAnswerError as error:
                 lost = error
-            for delay in (0.5, 1.0, 2.0):
+            for delay in LOOKS:
                 time.sleep(max(0.0, min(delay, self._left())))
                 found = find()
                 if found is not None:
@@ -672,9 +673,10 @@ class Job:
         state: str | None = None
         for delay in delays():
             state = ready()
-            if state is None or time.monotonic() >= end:
+            left = end - time.monotonic()
+            if state is None or left <= 0:
                 break
-            time.sleep(delay)
+            time.sleep(min(delay, left))
         return state
 
     def _await_volume(self, volume_id: str) -> None:

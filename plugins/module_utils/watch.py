@@ -46,13 +46,21 @@ class Watcher:
                 self._waiting -= 1
 
     def look(self, server_id: str, not_before: float, freshness: float) -> Server | None:
-        """A server as it was at `not_before` (monotonic seconds) or later, at most `freshness` seconds old."""
+        """A server as it was at `not_before` (monotonic seconds) or later.
+
+        Args:
+            server_id: which.
+            not_before: monotonic seconds.
+            freshness: seconds that the answer may be older than the question.
+        """
         if self._waiting > 1:
+            # Before the lock: those who ask while a slow list is read share the next one
+            asked = time.monotonic()
             with self._lock:
-                now = time.monotonic()
-                if self._listed_at < not_before or now - self._listed_at > freshness:
+                if self._listed_at < not_before or asked - self._listed_at > freshness:
+                    begun = time.monotonic()
                     self._listed = {s.id: s for s in self._cloud.servers()}
-                    self._listed_at = now
+                    self._listed_at = begun
                 found = self._listed.get(server_id)
             if found is not None:
                 return found

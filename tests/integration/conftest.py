@@ -16,7 +16,8 @@ import os
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ import openstack.config
 import pytest
 from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.gpuswarm.ollama.plugins.module_utils import catalogue, reconcile, retry, watch
 
 from . import lab
 
@@ -109,24 +112,57 @@ class World:
     def counts(self, name: str | None = None) -> tuple[int, int, int]:
         return len(self.servers(name)), len(self.volumes(name)), len(self.ports(name))
 
-    def wait(self, server_id: str, status: str, seconds: float = 90) -> None:
+    def counts_of(self, names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
+        """The servers, volumes and ports of each name, read once for all."""
+        servers = Counter(server["name"] for server in self.servers())
+        volumes = Counter(volume["metadata"]["gpuswarm_server"] for volume in self.volumes())
+        ports = Counter(port["name"] for port in self.ports())
+        return {name: (servers[name], volumes[name], ports[name]) for name in names}
+
+    def until(self, reached: Callable[[], bool], what: str, seconds: float = 300) -> None:
+        """Waits for something of which the cloud tells nobody; the seconds are a guard against hanging."""
         end = time.monotonic() + seconds
-        while True:
+        for delay in watch.delays():
+            if reached():
+                return
+            assert time.monotonic() < end, f"{what}: not so after {seconds:.0f} s"
+            time.sleep(delay)
+
+    def nothing_left(self, names: Collection[str]) -> None:
+        """Waits until nothing of these names is there; Cinder deletes volumes after it has answered."""
+        nothing = dict.fromkeys(names, (0, 0, 0))
+        self.until(lambda: self.counts_of(names) == nothing, f"nothing is left of {', '.join(names)}")
+
+    def wait(self, server_id: str, status: str) -> None:
+        """Waits until a server is at rest in a status; "GONE": until it is not there any more."""
+
+        def reached() -> bool:
             response = self.nova.get(f"/servers/{server_id}", microversion="2.72")
             if response.status_code == 404:
                 assert status == "GONE", f"{server_id} is gone"
-                return
+                return True
             server = response.json()["server"]
-            if server["status"] == status and not server["OS-EXT-STS:task_state"]:
-                return
-            assert time.monotonic() < end, f"{server['name']} is {server['status']}, not {status}"
-            time.sleep(0.3)
+            return bool(server["status"] == status and not server["OS-EXT-STS:task_state"])
+
+        self.until(reached, f"{server_id} is {status}")
 
     def act(self, server_id: str, action: str, becomes: str, by: openstack.connection.Connection | None = None) -> None:
         compute = (by or self.member).compute
         response = compute.post(f"/servers/{server_id}/action", json={action: None}, microversion="2.72")
         assert response.status_code == 202, response.text
         self.wait(server_id, becomes)
+
+    def shelve(self, server_ids: Sequence[str]) -> None:
+        """Shelves servers, all at once."""
+        for one in server_ids:
+            response = self.nova.post(f"/servers/{one}/action", json={"shelve": None}, microversion="2.72")
+            assert response.status_code == 202, response.text
+
+        def shelved() -> bool:
+            there = {s["id"]: (s["status"], s["OS-EXT-STS:task_state"]) for s in self.servers()}
+            return all(there[one] == ("SHELVED_OFFLOADED", None) for one in server_ids)
+
+        self.until(shelved, "the servers are shelved")
 
     def delete_server(self, server_id: str) -> None:
         self.nova.delete(f"/servers/{server_id}")
@@ -196,6 +232,42 @@ def fleet(world: World) -> Run:
         return run_module("selectel_fleet", fleet=world.fleet, timeout=options.pop("timeout", 180), **options)
 
     return run
+
+
+@contextlib.contextmanager
+def together(world: World, specs: Mapping[str, dict[str, Any]]) -> Iterator[dict[str, dict[str, Any]]]:
+    """Servers that are ACTIVE, made and deleted by one call each: specification and result's `server` by their key."""
+    options: dict[str, Any] = {"fleet": world.fleet, "servers": list(specs.values()), "timeout": 600}
+    did = run_module("selectel_fleet", **options)
+    assert [s["action"] for s in did["servers"]] == ["create"] * len(specs), did
+    assert not did.get("failed"), did
+    yield {
+        key: {"spec": spec, "server": result["server"]}
+        for (key, spec), result in zip(specs.items(), did["servers"], strict=True)
+    }
+    gone = run_module("selectel_fleet", **options, state="absent")
+    assert not gone.get("failed"), gone
+    world.nothing_left([spec["name"] for spec in specs.values()])
+
+
+def users_of(fixture: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The module's tests that use a fixture and are to be run: the parameters that they give it, by the test's name."""
+    users = [
+        item
+        for item in request.session.items
+        if isinstance(item, pytest.Function)
+        and item.getparent(pytest.Module) is request.node
+        and fixture in item.fixturenames
+    ]
+    return {item.name: item.callspec.params.get(fixture, {}) if hasattr(item, "callspec") else {} for item in users}
+
+
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts and looks follow each other at once. How long the pauses are is in tests/unit/cloud/test_retry."""
+    monkeypatch.setattr(retry, "BASE", 0.01)
+    monkeypatch.setattr(catalogue, "SECOND_LOOK", 0.0)
+    monkeypatch.setattr(reconcile, "LOOKS", tuple(0.01 for _ in reconcile.LOOKS))
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ import contextlib
 import http.client
 import json
 import re
+import select
 import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -26,6 +27,7 @@ import openstack.config
 import yaml
 
 UPSTREAM_TIMEOUT = 120.0
+SILENCE = 60.0  # seconds; clients wait for less
 REQUEST_ID = "req-00000000-0000-0000-0000-00000000fa17"
 
 
@@ -36,7 +38,7 @@ class Fault:
     Attributes:
         carried_out: whether the cloud gets the request all the same.
         reset: the connection is reset instead of an answer.
-        silent: seconds for which nothing comes; then the connection is closed without an answer.
+        silent: nothing comes for as long as the client waits; then the connection is closed without an answer.
         status: the HTTP status of the answer; None: the cloud's own.
         body: the answer's body; None: the cloud's own, or that of an OpenStack error.
         headers: more headers of the answer.
@@ -45,22 +47,36 @@ class Fault:
 
     carried_out: bool = True
     reset: bool = False
-    silent: float = 0.0
+    silent: bool = False
     status: int | None = None
     body: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     delay: float = 0.0
 
+    @property
+    def spoils(self) -> bool:
+        """Whether the client gets another answer than the cloud's own, or none."""
+        altered = self.status is not None or self.body is not None
+        return not self.carried_out or self.reset or self.silent or altered
 
-@dataclass(frozen=True)
+
+@dataclass
 class Request:
-    """A request as it came to the proxy. `at`: monotonic seconds."""
+    """A request as it came to the proxy.
+
+    Attributes:
+        service: its type in the catalog.
+        method: HTTP method.
+        path: with the query.
+        at: when it came, in monotonic seconds.
+        lost: whether the client got no good answer: it was to go wrong, or the cloud took longer than the client waits.
+    """
 
     service: str
     method: str
     path: str
     at: float
-    faulty: bool
+    lost: bool
 
 
 @dataclass
@@ -95,6 +111,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
+    _hung_up_on = False  # whether the client did not wait for the answer
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base class's name)
         """Says nothing."""
@@ -103,11 +120,14 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
         proxy, service = self.server.proxy, self.server.service
         fault = proxy.fault_for(f"{self.command} {self.path.partition('?')[0]}", body)
-        proxy.note(Request(service, self.command, self.path, time.monotonic(), fault is not None))
-        if fault is None:
-            self._answer(*self._forward(body))
-        else:
-            self._go_wrong(fault, body)
+        lost = fault is not None and fault.spoils
+        request = Request(service, self.command, self.path, time.monotonic(), lost)
+        with proxy.handling(request):
+            if fault is not None:
+                self._go_wrong(fault, body)
+            else:
+                self._answer(*self._forward(body))
+            request.lost = request.lost or self._hung_up_on
 
     do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = _handle  # noqa: N815  (the base class's names)
 
@@ -131,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.reset:
             self._reset()
         elif fault.silent:
-            time.sleep(fault.silent)
+            self._hung_up(SILENCE)
             self.close_connection = True
         else:
             if fault.status is not None:
@@ -145,6 +165,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(status, {**headers, **fault.headers}, data)
 
     def _answer(self, status: int, headers: Mapping[str, str], data: bytes) -> None:
+        if self._hung_up(0.0):
+            self._hung_up_on = self.close_connection = True
+            return
         data = self.server.proxy.translate(data)
         self.send_response_only(status)
         for name, value in headers.items():
@@ -154,6 +177,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
+
+    def _hung_up(self, seconds: float) -> bool:
+        """Whether the client has closed the connection, or does so within some seconds."""
+        try:
+            readable, _, _ = select.select([self.connection], [], [], seconds)
+            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
 
     def _reset(self) -> None:
         """Ends the connection with a reset instead of an orderly close."""
@@ -171,7 +202,8 @@ class Proxy:
 
     def __init__(self, upstreams: Mapping[str, tuple[str, int]]) -> None:
         """Args: address and port of each service."""
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._at_work = 0
         self._plans: list[Plan] = []
         self.requests: list[Request] = []
         self._servers = {name: self._listen(name, upstream, 0) for name, upstream in upstreams.items()}
@@ -202,10 +234,27 @@ class Proxy:
             data = data.replace(theirs, ours)
         return data
 
-    def note(self, request: Request) -> None:
-        """Remembers a request."""
+    @contextlib.contextmanager
+    def handling(self, request: Request) -> Iterator[None]:
+        """Remembers a request, and that it is not answered yet."""
         with self._lock:
             self.requests.append(request)
+            self._at_work += 1
+        try:
+            yield
+        except OSError:
+            request.lost = True
+            raise
+        finally:
+            with self._lock:
+                self._at_work -= 1
+                self._lock.notify_all()
+
+    def settle(self) -> None:
+        """Waits until every request is answered, also those that a client does not wait for any more."""
+        with self._lock:
+            if not self._lock.wait_for(lambda: not self._at_work, UPSTREAM_TIMEOUT):
+                raise TimeoutError(f"{self._at_work} request(s) without an answer after {UPSTREAM_TIMEOUT:.0f} s")
 
     def seen(self, pattern: str) -> list[Request]:
         """The requests whose line ("POST /v2.1/servers") matches."""
@@ -225,32 +274,32 @@ class Proxy:
 
     @contextlib.contextmanager
     def spoiling(self, *plans: Plan) -> Iterator[None]:
-        """Lets requests go wrong as planned."""
+        """Lets requests go wrong as planned; at the end none is under way."""
         self.forget()
         self._plans += plans
         try:
             yield
         finally:
+            self.settle()
             self._plans.clear()
 
     @contextlib.contextmanager
-    def refusing(self, service: str, seconds: float) -> Iterator[None]:
-        """Nobody listens for the service for a while: connections are refused."""
+    def refusing(self, service: str) -> Iterator[Callable[[], None]]:
+        """Nobody listens for the service, connections are refused, until the value is called."""
         self.forget()
         server = self._servers[service]
         upstream, port = server.upstream, self.port(service)
         server.shutdown()
         server.server_close()
 
-        def back() -> None:
-            self._servers[service] = self._listen(service, upstream, port)
+        def listen() -> None:
+            if self._servers[service] is server:
+                self._servers[service] = self._listen(service, upstream, port)
 
-        timer = threading.Timer(seconds, back)
-        timer.start()
         try:
-            yield
+            yield listen
         finally:
-            timer.join()
+            listen()
 
 
 def before_cloud(clouds_yaml: Path, cloud: str, directory: Path) -> tuple[Proxy, Path]:

@@ -131,19 +131,16 @@ def test_module_and_secrets(world: World) -> None:
     assert SECRET not in said
 
 
-def test_lookup(world: World) -> None:
-    assert world.fleet
-    expression = "lookup('gpuswarm.ollama.cloud_config', 'lab', name='here')"
-    done = ansible("ansible", "localhost", "-m", "ansible.builtin.debug", "-a", f"msg={{{{ {expression} | to_json }}}}")
-    assert done.returncode == 0, done.stdout
-    assert "here" in done.stdout
-    assert "auth_url" in done.stdout
-    done = ansible(
-        "ansible",
-        "localhost",
-        "-m",
-        "ansible.builtin.debug",
-        "-a",
-        f"msg={{{{ {expression.replace('lab', 'nowhere')} }}}}",
-    )
-    assert "'nowhere' is not in clouds.yaml" in " ".join((done.stdout + done.stderr).split())
+@pytest.mark.usefixtures("cloud_environment")
+def test_lookup() -> None:
+    """Of a cloud that clouds.yaml has, and of one that it has not."""
+    expression = "lookup('gpuswarm.ollama.cloud_config', inventory_hostname, name='here')"
+    command = ("ansible", "lab,nowhere", "-i", "lab,nowhere,", "-c", "local", "-m", "ansible.builtin.debug")
+    done = ansible(*command, "-a", f"msg={{{{ {expression} | to_json }}}}")
+    said = " ".join((done.stdout + done.stderr).split())
+    assert done.returncode == 2, said  # one host has failed
+    found = said.partition("lab | SUCCESS")[2].partition("nowhere |")[0]
+    assert "here" in found
+    assert "auth_url" in found
+    assert "nowhere | FAILED!" in said
+    assert "'nowhere' is not in clouds.yaml" in said

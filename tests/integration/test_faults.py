@@ -8,26 +8,27 @@ often, and what exists now; and there is never a second server, volume or port.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import World, run_module
-from .proxy import REQUEST_ID, Fault, Plan, Proxy, before_cloud
+from ansible_collections.gpuswarm.ollama.plugins.module_utils import cloud
+from ansible_collections.gpuswarm.ollama.plugins.module_utils.retry import Failure, next_delay
 
-READ_TIMEOUT = 2.0  # seconds for one request
-WRITE_TIMEOUT = 8.0  # many servers at once make a busy machine answer late
-SILENCE = 12.0
-BUSY = 10.0  # seconds that a busy machine may take for what should take none
+from .conftest import World, run_module
+from .proxy import REQUEST_ID, Fault, Plan, Proxy, Request, before_cloud
+
+# Seconds for one request where nothing may come as its answer, and where anything comes
+SHORT, LONG = 2.0, 60.0
+WRITE_TIMEOUT = 8.0  # seconds for one of the requests of many servers at once
 HTML = "<html><head><title>Bad Gateway</title></head><body>upstream went away</body></html>"
 
 RESET_BEFORE = Fault(carried_out=False, reset=True)
 RESET_AFTER = Fault(reset=True)
-SILENT_BEFORE = Fault(carried_out=False, silent=SILENCE)
-SILENT_AFTER = Fault(silent=SILENCE)
+SILENT_BEFORE = Fault(carried_out=False, silent=True)
+SILENT_AFTER = Fault(silent=True)
 UNAUTHORISED = Fault(carried_out=False, status=401)
 FORBIDDEN = Fault(carried_out=False, status=403)
 CONFLICT = Fault(carried_out=False, status=409)
@@ -39,7 +40,7 @@ BAD_GATEWAY_AFTER = Fault(status=502, body=HTML, headers={"Content-Type": "text/
 UNAVAILABLE = Fault(carried_out=False, status=503, headers={"Retry-After": "1"})
 GATEWAY_TIMEOUT_AFTER = Fault(status=504, body="")
 MALFORMED = Fault(body='{"server')
-SLOW = Fault(delay=READ_TIMEOUT / 4)
+SLOW = Fault(delay=0.5)
 
 TRANSIENT = {
     "reset before": RESET_BEFORE,
@@ -70,16 +71,18 @@ def proxy(cloud_environment: dict[str, str], tmp_path_factory: pytest.TempPathFa
     made.close()
 
 
-def info(world: World, **options: Any) -> dict[str, Any]:
-    return run_module("selectel_server_info", fleet=world.fleet, api_timeout=READ_TIMEOUT, **options)
+def info(world: World, fault: Fault | None = None, **options: Any) -> dict[str, Any]:
+    """Reads the servers, in a weather."""
+    patience = SHORT if fault is not None and fault.silent else LONG
+    return run_module("selectel_server_info", fleet=world.fleet, api_timeout=patience, **options)
 
 
 def present(world: World, spec: dict[str, Any]) -> dict[str, Any]:
-    return run_module("selectel_server", fleet=world.fleet, api_timeout=WRITE_TIMEOUT, timeout=200, **spec)
+    return run_module("selectel_server", fleet=world.fleet, api_timeout=LONG, timeout=400, **spec)
 
 
 def fleet(world: World, specs: list[dict[str, Any]], state: str = "present") -> list[dict[str, Any]]:
-    options: dict[str, Any] = {"state": state, "api_timeout": WRITE_TIMEOUT, "timeout": 400}
+    options: dict[str, Any] = {"state": state, "api_timeout": WRITE_TIMEOUT, "timeout": 900}
     did = run_module("selectel_fleet", fleet=world.fleet, servers=specs, **options)
     assert not did.get("failed"), did["msg"]
     servers: list[dict[str, Any]] = did["servers"]
@@ -100,62 +103,96 @@ def spec(world: World, proxy: Proxy) -> Iterator[dict[str, Any]]:
 LIST = "GET .*/servers/detail$"
 
 
+def none_too_many(requests: list[Request]) -> bool:
+    """Whether there is one request with a good answer, the last, and before it none but those that had none."""
+    return [request.lost for request in requests] == [True] * (len(requests) - 1) + [False]
+
+
 @every_transient
 def test_a_read_is_repeated(world: World, proxy: Proxy, fault: Fault) -> None:
     info(world)  # there is a token
-    with proxy.spoiling(Plan(LIST, fault)):
-        did = info(world)
+    plan = Plan(LIST, fault)
+    with proxy.spoiling(plan):
+        did = info(world, fault)
     assert not did.get("failed"), did
-    assert len(proxy.seen(LIST)) == (1 if fault is SLOW else 2)
+    assert plan.times == 0
+    assert none_too_many(proxy.seen(LIST))
+    assert proxy.seen(LIST)[0].lost is (fault is not SLOW)
     if "Retry-After" in fault.headers:
         first, second = (request.at for request in proxy.seen(LIST))
         assert second - first >= 1  # as it was asked to
     # Only a token that is refused is asked for anew
-    assert len(proxy.seen("POST .*/auth/tokens$")) == (1 if fault is UNAUTHORISED else 0)
+    tokens = proxy.seen("POST .*/auth/tokens$")
+    assert none_too_many(tokens) if fault is UNAUTHORISED else not tokens
 
 
-def test_a_refused_connection_is_tried_again(world: World, proxy: Proxy) -> None:
+@pytest.mark.usefixtures("short_pauses")
+def test_a_refused_connection_is_tried_again(world: World, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     info(world)
-    with proxy.refusing("compute", 1.0):
+    failures: list[Failure] = []
+    with proxy.refusing("compute") as listen:
+
+        def seen(failure: Failure, attempt: int, *, repeatable: bool) -> float | None:
+            failures.append(failure)
+            if attempt == 2:
+                listen()
+            return next_delay(failure, attempt, repeatable=repeatable)
+
+        monkeypatch.setattr(cloud, "next_delay", seen)
         did = info(world)
     assert not did.get("failed"), did
+    assert failures == [Failure(sent=False)] * 2
+    assert none_too_many(proxy.seen(LIST))
 
 
 # For a token, 401 means that the password is wrong
 @pytest.mark.parametrize("name", sorted(TRANSIENT.keys() - {"401"}))
 def test_a_token_is_asked_for_again(world: World, proxy: Proxy, name: str) -> None:
     fault = TRANSIENT[name]
-    with proxy.spoiling(Plan("POST .*/auth/tokens$", fault)):
-        did = info(world, token_cache="")
+    plan = Plan("POST .*/auth/tokens$", fault)
+    with proxy.spoiling(plan):
+        did = info(world, fault, token_cache="")
     assert not did.get("failed"), did
-    assert len(proxy.seen("POST .*/auth/tokens$")) == (1 if fault is SLOW else 2)
+    assert plan.times == 0
+    tokens = proxy.seen("POST .*/auth/tokens$")
+    assert none_too_many(tokens)
+    assert tokens[0].lost is (fault is not SLOW)
 
 
 @pytest.mark.parametrize(
-    ("fault", "kind", "words"),
+    ("fault", "tries", "kind", "words"),
     [
-        (RESET_BEFORE, "unreachable", ["failed 6 time(s)"]),
-        (ERROR, "unreachable", ["failed 6 time(s)", "HTTP 500 it went wrong in the test", REQUEST_ID]),
-        (BAD_GATEWAY_AFTER, "unreachable", ["HTTP 502 upstream went away"]),
-        (MALFORMED, "unreachable", ["not JSON"]),
-        (SILENT_BEFORE, "timeout", ["time-out of 7 s"]),
-        (MUCH_TOO_MANY, "unreachable", ["failed 1 time(s)", "HTTP 429"]),
-        (UNAUTHORISED, "auth", ["token was refused twice"]),
-        (FORBIDDEN, "api", ["HTTP 403", "role 'member'", REQUEST_ID]),
-        (Fault(body='{"else": 1}'), "unreachable", ["no 'servers'", "OpenStack API"]),
+        (RESET_BEFORE, 6, "unreachable", ["failed 6 time(s)"]),
+        (ERROR, 6, "unreachable", ["failed 6 time(s)", "HTTP 500 it went wrong in the test", REQUEST_ID]),
+        (BAD_GATEWAY_AFTER, 6, "unreachable", ["HTTP 502 upstream went away"]),
+        (MALFORMED, 6, "unreachable", ["not JSON"]),
+        (MUCH_TOO_MANY, 1, "unreachable", ["failed 1 time(s)", "HTTP 429"]),
+        (UNAUTHORISED, 2, "auth", ["token was refused twice"]),
+        (FORBIDDEN, 1, "api", ["HTTP 403", "role 'member'", REQUEST_ID]),
+        (Fault(body='{"else": 1}'), 6, "unreachable", ["no 'servers'", "OpenStack API"]),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_a_read_that_keeps_failing(world: World, proxy: Proxy, fault: Fault, kind: str, words: list[str]) -> None:
+@pytest.mark.usefixtures("short_pauses")
+def test_a_read_that_keeps_failing(
+    world: World, proxy: Proxy, fault: Fault, tries: int, kind: str, words: list[str]
+) -> None:
     info(world)
-    limit = 7 if fault is SILENT_BEFORE else 60
-    started = time.monotonic()
     with proxy.spoiling(Plan(LIST, fault, 99)):
-        did = info(world, timeout=limit)
+        did = info(world)
     assert (did["failed"], did["error_kind"]) == (True, kind), did
-    assert time.monotonic() - started < limit + READ_TIMEOUT + BUSY
-    where = [] if kind == "timeout" else [f"127.0.0.1:{proxy.port('compute')}", "/servers/detail"]
-    for word in ["listing the servers", *where, *words]:
+    assert len(proxy.seen(LIST)) == tries
+    for word in ["listing the servers", f"127.0.0.1:{proxy.port('compute')}", "/servers/detail", *words]:
+        assert word in did["msg"], did["msg"]
+
+
+def test_the_time_out_ends_a_read_that_gets_no_answer(world: World, proxy: Proxy) -> None:
+    info(world)
+    with proxy.spoiling(Plan(LIST, SILENT_BEFORE, 99)):
+        did = info(world, SILENT_BEFORE, timeout=3 * SHORT)
+    assert (did["failed"], did["error_kind"]) == (True, "timeout"), did
+    assert 1 <= len(proxy.seen(LIST)) <= 3  # each of them waits for its own time-out
+    for word in ("listing the servers", f"time-out of {3 * SHORT:.0f} s"):
         assert word in did["msg"], did["msg"]
 
 
@@ -169,44 +206,51 @@ def ident(server: dict[str, Any], what: str) -> str:
     return str(server["id"] if what == "server" else server[f"{what}_id"])
 
 
-@pytest.mark.parametrize("what", CREATES)
-def test_what_is_created_or_deleted_is_so_once(world: World, proxy: Proxy, what: str) -> None:
-    """One server for each kind of weather, all at once: created, looked at again, deleted."""
-    specs = [world.spec(f"{what}-{name.replace(' ', '-')}") for name in TRANSIENT]
-    weather = list(zip(specs, TRANSIENT.values(), strict=True))
-    plans = [Plan(CREATES[what], fault, word=f'"{spec["name"]}"') for spec, fault in weather]
-    with proxy.spoiling(*plans):
+def test_what_is_created_brought_back_or_deleted_is_so_once(world: World, proxy: Proxy) -> None:
+    """One server for each kind of weather, all at once.
+
+    The weather strikes at each of the steps in which a server is created, looked at again, brought back and deleted.
+    One server more has somebody else acting on it while it is brought back.
+    """
+    weather = {f"sky-{name.replace(' ', '-')}": fault for name, fault in TRANSIENT.items()}
+    specs = [world.spec(name) for name in (*weather, "sky-conflict")]
+    names = [spec["name"] for spec in specs]
+    struck = dict(zip(names, weather.values(), strict=False))
+    plans = {
+        (what, name): Plan(pattern, fault, word=f'"{name}"')
+        for what, pattern in CREATES.items()
+        for name, fault in struck.items()
+    }
+    with proxy.spoiling(*plans.values()):
         did = fleet(world, specs)
-    assert [plan.times for plan in plans] == [0] * len(specs)
+    assert [key for key, plan in plans.items() if plan.times] == []
     assert {(s["action"], s["changed"], s["server"]["status"]) for s in did} == {("create", True, "ACTIVE")}
-    assert {spec["name"]: world.counts(spec["name"]) for spec in specs} == {s["name"]: (1, 1, 1) for s in specs}
+    assert world.counts_of(names) == dict.fromkeys(names, (1, 1, 1))
     assert {s["action"] for s in fleet(world, specs)} == {"none"}
 
-    ids = [ident(s["server"], what) for s in did]
-    plans = [Plan(f"DELETE .*/{one}$", fault) for one, fault in zip(ids, TRANSIENT.values(), strict=True)]
-    with proxy.spoiling(*plans):
+    servers = {s["name"]: s["server"] for s in did}
+    ids = [servers[name]["id"] for name in names]
+    world.shelve(ids)
+    actions = {
+        name: Plan(ACTION.format(servers[name]["id"]), fault) for name, fault in {**struck, names[-1]: CONFLICT}.items()
+    }
+    with proxy.spoiling(*actions.values()):
+        back = fleet(world, specs)
+    assert [name for name, plan in actions.items() if plan.times] == []
+    assert [(s["server"]["id"], s["server"]["status"]) for s in back] == [(one, "ACTIVE") for one in ids]
+    assert {s["action"] for s in back} == {"unshelve"}
+    assert world.counts_of(names) == dict.fromkeys(names, (1, 1, 1))
+
+    plans = {
+        (what, name): Plan(f"DELETE .*/{ident(servers[name], what)}$", fault)
+        for what in CREATES
+        for name, fault in struck.items()
+    }
+    with proxy.spoiling(*plans.values()):
         gone = fleet(world, specs, "absent")
-    assert [plan.times for plan in plans] == [0] * len(specs)
+    assert [key for key, plan in plans.items() if plan.times] == []
     assert {s["changed"] for s in gone} == {True}
-    assert {spec["name"]: world.counts(spec["name"]) for spec in specs} == {s["name"]: (0, 0, 0) for s in specs}
-
-
-def test_unshelves(world: World, proxy: Proxy) -> None:
-    """One shelved server for each kind of weather, and one on which somebody else is acting."""
-    faults = {**TRANSIENT, "conflict": CONFLICT}
-    specs = [world.spec(f"back-{name.replace(' ', '-')}") for name in faults]
-    ids = [s["server"]["id"] for s in fleet(world, specs)]
-    for one in ids:
-        world.nova.post(f"/servers/{one}/action", json={"shelve": None}, microversion="2.72")
-    for one in ids:
-        world.wait(one, "SHELVED_OFFLOADED")
-    plans = [Plan(ACTION.format(one), fault) for one, fault in zip(ids, faults.values(), strict=True)]
-    with proxy.spoiling(*plans):
-        did = fleet(world, specs)
-    assert [plan.times for plan in plans] == [0] * len(specs)
-    assert [(s["server"]["id"], s["server"]["status"]) for s in did] == [(one, "ACTIVE") for one in ids]
-    assert {s["action"] for s in did} == {"unshelve"}
-    fleet(world, specs, "absent")
+    world.nothing_left(names)
 
 
 def test_a_creation_that_is_refused_leaves_nothing(world: World, proxy: Proxy, spec: dict[str, Any]) -> None:
@@ -219,6 +263,7 @@ def test_a_creation_that_is_refused_leaves_nothing(world: World, proxy: Proxy, s
 
 
 @pytest.mark.parametrize("fault", [ERROR, RESET_BEFORE], ids=["500", "reset"])
+@pytest.mark.usefixtures("short_pauses")
 def test_a_creation_that_keeps_failing_says_what_exists(
     world: World, proxy: Proxy, spec: dict[str, Any], fault: Fault
 ) -> None:

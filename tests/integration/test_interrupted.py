@@ -10,48 +10,32 @@ What happens when the answer to a write is lost, with the process alive, is in t
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import OTHER_ZONE, REPOSITORY, ZONE, World, run_module
+from ansible_collections.gpuswarm.ollama.tests.integration.killed import Runner
+
+from .conftest import OTHER_ZONE, ZONE, World, run_module
 
 Specs = list[dict[str, Any]]
-SIDE_BY_SIDE = 3  # processes; what they do is mostly waiting
-KILLED = "ansible_collections.gpuswarm.ollama.tests.integration.killed"
+SIDE_BY_SIDE = 6  # processes; what they do is mostly waiting
 
 
-def start(module: str, k: int, when: str, options: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    paths = [str(REPOSITORY / "build" / "collections"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", KILLED, module, str(k), when],
-        input=json.dumps(options),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+@pytest.fixture(scope="module")
+def runner() -> Runner:
+    return Runner()
 
 
 def fleet(world: World, specs: Specs, **options: Any) -> dict[str, Any]:
     did = run_module("selectel_fleet", fleet=world.fleet, servers=specs, timeout=400, **options)
     assert not did.get("failed"), did
     return did
-
-
-def post(world: World, servers: Sequence[dict[str, Any]], action: str, becomes: str) -> None:
-    for server in servers:
-        world.nova.post(f"/servers/{server['id']}/action", json={action: None}, microversion="2.72")
-    for server in servers:
-        world.wait(server["id"], becomes)
 
 
 @dataclass(frozen=True)
@@ -82,12 +66,14 @@ def made(world: World, specs: Specs) -> None:
 
 
 def shelved(world: World, specs: Specs) -> None:
-    post(world, [did["server"] for did in fleet(world, specs)["servers"]], "shelve", "SHELVED_OFFLOADED")
+    world.shelve([did["server"]["id"] for did in fleet(world, specs)["servers"]])
 
 
 def gone(world: World, specs: Specs) -> None:
-    for did in fleet(world, specs)["servers"]:
-        world.delete_server(did["server"]["id"])
+    ids = {did["server"]["id"] for did in fleet(world, specs)["servers"]}
+    for one in ids:
+        world.nova.delete(f"/servers/{one}")
+    world.until(lambda: ids.isdisjoint(server["id"] for server in world.servers()), "the servers are gone")
 
 
 def on_demand(world: World, specs: Specs) -> None:
@@ -148,7 +134,14 @@ def pattern(write: str) -> str:
     return "/".join("ID" if len(part) == 36 and part.count("-") == 4 else part for part in write.split("/"))
 
 
-def interrupt(world: World, name: str, case: Case, before_the_kill: Callable[[], None] = lambda: None) -> Specs:
+def interrupt(
+    world: World,
+    runner: Runner,
+    directory: Path,
+    name: str,
+    case: Case,
+    before_the_kill: Callable[[], None] = lambda: None,
+) -> Specs:
     """Kills a process at every write of the case, and mends it all; the specifications."""
     moments = [(0, "never"), *((k + 1, when) for k in range(len(case.writes)) for when in ("before", "after"))]
     specs = [world.spec(f"{name.replace(' ', '-')}-{k}-{when}", **case.spec) for k, when in moments]
@@ -156,23 +149,25 @@ def interrupt(world: World, name: str, case: Case, before_the_kill: Callable[[],
     before = {server["name"]: server["id"] for server in world.servers()}
     before_the_kill()
 
-    def run(number: int) -> subprocess.CompletedProcess[str]:
-        k, when = moments[number]
-        return start(
-            "selectel_server", k, when, {"fleet": world.fleet, "timeout": 200, **specs[number], **case.changes}
-        )
+    outputs = [directory / f"{k}-{when}" for k, when in moments]
 
-    whole = run(0)
-    assert whole.returncode == 0, whole.stdout + whole.stderr
-    assert [pattern(write) for write in json.loads(whole.stdout.splitlines()[-1])] == case.writes
+    def run(number: int) -> int:
+        k, when = moments[number]
+        options = {"fleet": world.fleet, "timeout": 400, **specs[number], **case.changes}
+        return runner.run("selectel_server", k, when, options, outputs[number])
+
+    assert run(0) == 0, outputs[0].read_text()
+    assert [pattern(write) for write in json.loads(outputs[0].read_text().splitlines()[-1])] == case.writes
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        for done in pool.map(run, range(1, len(moments))):
-            assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+        for number, status in enumerate(pool.map(run, range(1, len(moments))), start=1):
+            assert status == -signal.SIGKILL, outputs[number].read_text()
 
     fleet(world, specs, **case.changes)
-    for spec in specs:
-        there = (0, 0, 0) if case.changes["state"] == "absent" else (1, 1, 1)
-        assert world.counts(spec["name"]) == there, spec["name"]
+    names = [spec["name"] for spec in specs]
+    if case.changes["state"] == "absent":
+        world.nothing_left(names)
+    else:
+        assert world.counts_of(names) == dict.fromkeys(names, (1, 1, 1))
     again = fleet(world, specs, **case.changes)
     assert again["changed"] is False, again
     if case.keeps:
@@ -183,19 +178,21 @@ def interrupt(world: World, name: str, case: Case, before_the_kill: Callable[[],
 
 def remove(world: World, specs: Specs) -> None:
     fleet(world, specs, state="absent")
-    assert all(world.counts(spec["name"]) == (0, 0, 0) for spec in specs)
+    world.nothing_left([spec["name"] for spec in specs])
     assert not world.floating_ips()
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_killed(world: World, name: str) -> None:
-    specs = interrupt(world, name, CASES[name])
+def test_killed(world: World, runner: Runner, tmp_path: Path, name: str) -> None:
+    specs = interrupt(world, runner, tmp_path, name, CASES[name])
     assert len(world.floating_ips()) == (len(specs) if "floating_ip_network" in CASES[name].spec else 0)
     remove(world, specs)
 
 
-def test_killed_on_the_way_to_another_zone(world: World, request: pytest.FixtureRequest) -> None:
-    specs = interrupt(world, "move", MOVE, lambda: request.getfixturevalue("zone_without_room"))
+def test_killed_on_the_way_to_another_zone(
+    world: World, runner: Runner, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    specs = interrupt(world, runner, tmp_path, "move", MOVE, lambda: request.getfixturevalue("zone_without_room"))
     assert {server["OS-EXT-AZ:availability_zone"] for s in specs for server in world.servers(s["name"])} == {ZONE}
     assert {volume["availability_zone"] for s in specs for volume in world.volumes(s["name"])} == {ZONE}
     remove(world, specs)

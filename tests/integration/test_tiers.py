@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils import watch
 
-from .conftest import OTHER_ZONE, ZONE, Run, World
+from .conftest import OTHER_ZONE, ZONE, Run, World, together, users_of
 
 SAME = ("fixed_ip", "port_id")
 
@@ -24,24 +24,28 @@ def memory(tmp_path: Path) -> Path:
     return tmp_path / "state" / "capacity.json"
 
 
+@pytest.fixture(scope="module")
+def pool(world: World, request: pytest.FixtureRequest) -> Iterator[dict[str, dict[str, Any]]]:
+    """A shelved server for each test that wants one."""
+    specs = {
+        test: world.spec(
+            f"lost-{number}",
+            availability_zone=OTHER_ZONE,
+            volume_type="fast.{zone}",
+            alternatives=[{"availability_zone": ZONE}],
+        )
+        for number, test in enumerate(users_of("lost", request))
+    }
+    with together(world, specs) as servers:
+        world.shelve([one["server"]["id"] for one in servers.values()])
+        yield servers
+
+
 @pytest.fixture
-def lost(world: World, server: Run, memory: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+def lost(pool: dict[str, dict[str, Any]], memory: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
     """A shelved server in the zone that is going to be without room; the other zone is its alternative."""
-    name = request.node.name.split("[")[0].removeprefix("test_").replace("_", "-")[:20]
-    spec = world.spec(
-        name,
-        availability_zone=OTHER_ZONE,
-        volume_type="fast.{zone}",
-        alternatives=[{"availability_zone": ZONE}],
-        capacity_memory=str(memory),
-    )
-    made = server(**spec)
-    assert made.get("action") == "create", made
-    world.act(made["server"]["id"], "shelve", "SHELVED_OFFLOADED")
-    yield {"spec": spec, "server": made["server"]}
-    gone = server(name=spec["name"], state="absent")
-    assert not gone.get("failed"), gone
-    assert world.counts(spec["name"]) == (0, 0, 0)
+    mine = pool[request.node.name]
+    return {"spec": {**mine["spec"], "capacity_memory": str(memory)}, "server": mine["server"]}
 
 
 def full(memory: Path, zone: str, price: str = "preemptible", seconds: float = 900) -> None:
@@ -189,6 +193,7 @@ def test_an_unshelve_that_hangs_is_given_up(
         ({"flavor": "none"}, ["`alternatives`: flavor 'none'"]),
     ],
 )
+@pytest.mark.usefixtures("short_pauses")
 def test_a_wrong_alternative_is_refused_at_the_creation(
     world: World, server: Run, alternative: dict[str, str], words: list[str]
 ) -> None:
