@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import openstack
@@ -47,13 +48,17 @@ def test_docker_that_hangs_is_restarted(cluster: Cluster, connect: Connect, mana
     assert others == set(), "others were touched"
 
 
+def counts(seen: list[str], *, phase: str, times: int) -> bool:
+    return seen.count(phase) >= times
+
+
 @pytest.mark.usefixtures("unharmed")
 def test_runs_that_are_killed_are_finished_by_the_next(cluster: Cluster, manager: Host) -> None:
     since = time.time()
     # "noticed" twice: by the probe, and by the run that is to be killed.
     for victim, phase, times in zip(cluster.workers, ("noticed", "active", "ready"), (2, 1, 1), strict=True):
         subprocess.run(["lab/lab", "preempt", victim], cwd=ROOT, check=True, timeout=60)
-        wait_for(manager, victim, since, lambda seen, phase=phase, times=times: seen.count(phase) >= times)
+        wait_for(manager, victim, since, partial(counts, phase=phase, times=times))
         manager.check_output("systemctl kill --signal=KILL gpuswarm-recover.service")
     for victim in cluster.workers:
         assert "failed" not in wait_for(manager, victim, since, lambda seen: "done" in seen)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import openstack
@@ -113,7 +114,7 @@ def test_a_rotation_of_all_servers_with_one_more_loses_nothing(cluster: Cluster,
 
     with asking(cluster.gateway) as log, last_hour_of(manager, order[0][1]) as due:
         for number, name in enumerate(names):
-            wait_that(manager, lambda name=name: come(name, "active"), LIMIT_S)
+            wait_that(manager, partial(come, name, "active"), LIMIT_S)
             # It is young again; the next one is due before this one is healthy, so that the extra server stays.
             due(order[number + 1][1] if number + 1 < len(order) else 0)
         wait_that(manager, lambda: come(names[-1], "done"), LIMIT_S)

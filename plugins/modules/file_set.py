@@ -199,7 +199,9 @@ def main() -> None:
         gid = grp.getgrnam(module.params["group"]).gr_gid
     except KeyError as error:
         module.fail_json(msg=f"owner and group must exist on the host: {error.args[0]}")
-    changed, diffs, made = [], [], {}
+    changed: list[str] = []
+    diffs: list[dict[str, str]] = []
+    made: dict[str, bytes] = {}
     for entry in module.params["entries"]:
         path = Path(entry["path"])
         try:
