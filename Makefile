@@ -90,6 +90,10 @@ sanity: collection ## ansible-test sanity on a copy of what the tarball holds
 unit: venv ## Unit tests
 	@python -m pytest tests/unit
 
+.PHONY: unit-newest
+unit-newest: ## Unit tests on Debian 13, with its Python and the newest ansible-core, in a container of the lab's image
+	@.ci/unit-newest
+
 .PHONY: integration
 integration: integration-cloud integration-gateway ## Integration tests, of the cloud side and of the gateway
 
