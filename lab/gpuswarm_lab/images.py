@@ -97,7 +97,8 @@ def make_base(name: str, log: StepLog, cache: Path) -> tuple[Path, bool]:
     def make(target: Path) -> None:
         tar = target.with_suffix(".tar")
         try:
-            log.run("mmdebstrap", *options, base.suite, tar)
+            # What waits for the services' programs takes longer than what waits for this.
+            log.run("nice", "-n", "5", "mmdebstrap", *options, base.suite, tar)
             tar.rename(target)
         finally:
             tar.unlink(missing_ok=True)

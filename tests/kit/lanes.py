@@ -63,7 +63,7 @@ LANES = (
     Lane("cluster", 0, (Phase("lab-up", 900), Phase("molecule", 4500))),
     Lane(
         "static",
-        5,
+        10,
         (
             Phase("unit", 400, ends_run=True),
             Phase("lint", 900, ends_run=True),
@@ -73,7 +73,7 @@ LANES = (
         ),
     ),
     # The lab's image for the last one is there long before it is its turn.
-    Lane("bed", 5, (Phase("integration-gateway", 3600), Phase("unit-newest", 900))),
+    Lane("bed", 10, (Phase("integration-gateway", 3600), Phase("unit-newest", 900))),
 )
 
 
