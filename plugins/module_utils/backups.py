@@ -28,4 +28,4 @@ def surplus(paths: list[str], fleet: str, keep: int, made: str) -> list[str]:
         for path, match in found
         if match and match["fleet"] == fleet and match[0] != PurePosixPath(made).name
     ]
-    return [path for _, path in sorted(others, reverse=True)[keep - 1 :]]
+    return [path for _moment, path in sorted(others, reverse=True)[keep - 1 :]]

@@ -30,7 +30,9 @@ attributes:
     support: full
 options:
   entries:
-    description: The files and directories, parents before what lies in them.
+    description:
+      - The files and directories, parents before what lies in them.
+      - Directories above an entry that is a directory are created with mode V(0755) where they are missing.
     type: list
     elements: dict
     required: true
@@ -88,6 +90,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+
+PARENT_MODE = 0o755
 
 
 def wanted_content(entry: Mapping[str, Any], made: Mapping[str, bytes]) -> bytes | None:
@@ -154,7 +158,11 @@ def change(path: Path, content: bytes | None, mode: int, uid: int, gid: int) -> 
     if content is not None:
         write(path, content, mode, uid, gid)
         return
-    path.mkdir(mode=0o700, exist_ok=True)
+    for directory in reversed([path, *path.parents]):
+        if not directory.exists():
+            directory.mkdir(mode=0o700)
+            os.chown(directory, uid, gid)
+            directory.chmod(mode if directory == path else PARENT_MODE)
     os.chown(path, uid, gid)
     path.chmod(mode)
 

@@ -89,6 +89,11 @@ def test_a_wrong_entry_is_named(tmp_path: Path, entry: dict[str, str], options: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_directories_above_a_directory_are_made(tmp_path: Path) -> None:
+    run([{"path": str(tmp_path / "one" / "two" / "three"), "mode": "0700"}])
+    assert [mode(tmp_path / name) for name in ("one", "one/two", "one/two/three")] == ["0755", "0755", "0700"]
+
+
 def test_a_file_in_the_place_of_a_directory_stays(tmp_path: Path) -> None:
     (tmp_path / "d").write_text("mine")
     result = run(entries(tmp_path))
