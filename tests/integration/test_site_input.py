@@ -251,7 +251,9 @@ def test_check_mode_on_an_empty_cloud_says_what_it_would_do(site: Site) -> None:
     assert changed is not None
     for thing in (
         f"key pair {site.fleet}-operator",
-        f"network {site.fleet} with the subnet",
+        f"network {site.fleet}",
+        f"subnet {site.fleet} (192.0.2.0/24)",
+        f"router {site.fleet} (to external-network)",
         f"item={site.fleet}-node",
     ):
         assert thing in done.stdout, done.stdout
