@@ -184,7 +184,7 @@ def status_of(manager: Host) -> dict[str, Any]:
 
 
 def wait_until_well(manager: Host, limit_s: float = 120) -> dict[str, Any]:
-    """Wait until every server is as it is wanted and no run is at work; what `gpuswarm-status` says then."""
+    """Wait until every server is well and no run is at work; what `gpuswarm-status` says then."""
     found: dict[str, Any] = {}
 
     def well() -> bool:

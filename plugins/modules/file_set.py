@@ -128,9 +128,9 @@ def write(path: Path, content: bytes, mode: int, uid: int, gid: int) -> None:
 
 
 def differences(path: Path, content: bytes | None, mode: int, uid: int, gid: int) -> dict[str, tuple[Any, Any]]:
-    """What is different from what is wanted: "content" (bytes), "mode" and "owner", each as before and after.
+    """What an entry differs in: "content" (bytes), "mode" and "owner", each as before and after.
 
-    :raises OSError: it cannot be read; or it is a directory where a file is wanted, or the other way round.
+    :raises OSError: it cannot be read, or it is a directory that must be a file, or the other way round.
     """
     try:
         there = path.stat()
