@@ -88,7 +88,7 @@ options:
     description:
       - Other places for the server, tried in this order when there is no room for it where it belongs.
       - A server in another zone gets a fresh boot volume, and the one that it had is deleted once the new one is
-        C(ACTIVE). So name other zones only for servers whose disk holds nothing that cannot be had again.
+        C(ACTIVE). So name other zones only for servers whose disk holds nothing that cannot be restored.
       - A server that runs in one of these places is as it should be. It stays there.
     type: list
     elements: dict
@@ -113,9 +113,9 @@ options:
       - It stays until a run with O(return_to_preemptible=true) replaces it.
     type: bool
     default: false
-  tier_timeouts:
+  strategy_timeouts:
     description:
-      - Seconds that each way of bringing the server back may take before the next is tried. The last way that is
+      - Seconds that each strategy may take to bring the server back before the next is tried. The last one that is
         left may take as long as O(timeout) allows.
     type: dict
     suboptions:
@@ -233,7 +233,7 @@ options:
         description:
           - Other places for the server, tried in this order when there is no room for it where it belongs.
           - A server in another zone gets a fresh boot volume, and the one that it had is deleted once the new one is
-            C(ACTIVE). So name other zones only for servers whose disk holds nothing that cannot be had again.
+            C(ACTIVE). So name other zones only for servers whose disk holds nothing that cannot be restored.
           - A server that runs in one of these places is as it should be. It stays there.
         type: list
         elements: dict
@@ -258,9 +258,9 @@ options:
           - It stays until a run with O(return_to_preemptible=true) replaces it.
         type: bool
         default: false
-      tier_timeouts:
+      strategy_timeouts:
         description:
-          - Seconds that each way of bringing the server back may take before the next is tried. The last way that is
+          - Seconds that each strategy may take to bring the server back before the next is tried. The last one that is
             left may take as long as O(timeout) allows.
         type: dict
         suboptions:

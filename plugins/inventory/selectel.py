@@ -21,7 +21,7 @@ extends_documentation_fragment:
   - inventory_cache
 notes:
   - The groups C(manager) and C(gpu_workers) (by role) exist always, even when empty.
-  - Further groups are C(status_STATUS), C(zone_ZONE), and C(tier_preemptible) or C(tier_on_demand).
+  - Further groups are C(status_STATUS), C(zone_ZONE), and C(capacity_type_preemptible) or C(capacity_type_on_demand).
   - The group C(all) gets the variable C(fleet_name).
   - The credentials are in no variable.
 options:
@@ -50,7 +50,7 @@ options:
     choices: [4, 6]
   filters:
     description:
-      - Only servers whose fields have these values are listed. The keys are fields of the hostvar C(selectel), the
+      - Only servers whose fields have these values are listed. The keys are fields of the hostvar C(gpuswarm), the
         values a value or a list of alternatives.
     type: dict
     default: {}
@@ -70,13 +70,13 @@ plugin: gpuswarm.ollama.selectel
 cloud: selectel
 fleet: demo
 
-# Groups and variables of one's own, from the hostvar `selectel`
+# Groups and variables of one's own, from the hostvar `gpuswarm`
 compose:
-  launched_at: selectel.launched_at
+  launched_at: gpuswarm.launched_at
 groups:
-  lost: selectel.status in ['SHELVED', 'SHELVED_OFFLOADED', 'EXPIRED', 'ERROR']
+  lost: gpuswarm.status in ['SHELVED', 'SHELVED_OFFLOADED', 'EXPIRED', 'ERROR']
 keyed_groups:
-  - key: selectel.flavor
+  - key: gpuswarm.flavor
     prefix: flavor
 
 # Only running servers, addressed by their fixed IPs, read at most once a minute
@@ -98,10 +98,10 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import hosts
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.cloud import connect
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.errors import CloudError
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.servers import ours
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._clients.cloud import connect
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import hosts
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.errors import CloudError
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.servers import owned_by_fleet
 
 _CONNECTION = (
     "cloud",
@@ -133,7 +133,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         self._populate(servers)
 
     def _servers(self, key: str, cache: bool) -> list[dict[str, Any]]:
-        """The fleet's servers, from the cache if that is wanted and it has them."""
+        """The fleet's servers, from the cache if that is enabled and has them."""
         wanted = self.get_option("cache")
         if wanted and cache:
             try:
@@ -149,7 +149,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         options = {name: self._templated(self.get_option(name)) for name in _CONNECTION}
         try:
             with connect(options, timeout=float(self.get_option("timeout"))) as cloud:
-                found = ours(cloud.servers(), self._fleet())
+                found = owned_by_fleet(cloud.servers(), self._fleet())
         except CloudError as error:
             # Ansible would print the cause once more
             raise AnsibleParserError(f"inventory plugin {self.NAME}: {error}") from None
@@ -176,21 +176,21 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
                 f"{', '.join(ids)}. Delete the wrong ones"
             )
         for server in servers:
-            if hosts.matches(server["selectel"], self.get_option("filters") or {}):
-                self._add(server["selectel"], server["addresses"])
+            if hosts.matches(server["gpuswarm"], self.get_option("filters") or {}):
+                self._add(server["gpuswarm"], server["addresses"])
 
-    def _add(self, selectel: dict[str, Any], addresses: list[dict[str, Any]]) -> None:
+    def _add(self, server: dict[str, Any], addresses: list[dict[str, Any]]) -> None:
         """One host with its variables and groups."""
-        name = selectel["name"]
+        name = server["name"]
         self.inventory.add_host(name)
-        variables: dict[str, Any] = {"selectel": selectel}
+        variables: dict[str, Any] = {"gpuswarm": server}
         kind, network = self.get_option("address"), self.get_option("address_network")
         address = hosts.choose(addresses, kind, network, self.get_option("address_version"))
         if address:
             variables["ansible_host"] = address
         for key, value in variables.items():
             self.inventory.set_variable(name, key, value)
-        for group in hosts.groups(selectel):
+        for group in hosts.groups(server):
             self.inventory.add_child(self.inventory.add_group(self._sanitize_group_name(group)), name)
         strict = self.get_option("strict")
         self._set_composite_vars(self.get_option("compose"), variables, name, strict=strict)

@@ -30,7 +30,7 @@ requirements:
 """
 
 EXAMPLES = r"""
-- name: Give a server the credentials
+- name: Write the credentials on a server
   ansible.builtin.copy:
     content: "{{ lookup('gpuswarm.ollama.cloud_config', 'selectel') | to_nice_yaml }}"
     dest: /etc/openstack/clouds.yaml
@@ -50,8 +50,8 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.cloud import Settings, exported
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.errors import CloudError
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._clients.cloud import CloudSettings, exported
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.errors import CloudError
 
 
 class LookupModule(LookupBase):
@@ -67,7 +67,9 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         if len(terms) > 1:
             raise AnsibleLookupError(f"lookup cloud_config takes the name of one cloud, not {len(terms)}")
-        settings = Settings(cloud=terms[0] if terms and terms[0] else None, region_name=self.get_option("region_name"))
+        settings = CloudSettings(
+            cloud=terms[0] if terms and terms[0] else None, region_name=self.get_option("region_name")
+        )
         try:
             return [exported(settings, self.get_option("name"))]
         except CloudError as error:

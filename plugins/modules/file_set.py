@@ -48,9 +48,17 @@ options:
         description: A file on the host whose content is copied.
         type: path
       mode:
-        description: Mode as an octal number, for example V("0644").
+        description: Mode as an octal number, for example V("0644"). Required unless O(entries[].state=absent).
         type: str
-        required: true
+      exclusive:
+        description: Whether everything in the directory that is not an entry is removed.
+        type: bool
+        default: false
+      state:
+        description: Whether it must be there. V(absent) removes a file, or a directory with all that is in it.
+        type: str
+        choices: [present, absent]
+        default: present
   owner:
     description: Name of the owner of all entries.
     type: str
@@ -71,6 +79,13 @@ EXAMPLES = r"""
       - {path: /etc/example, mode: "0755"}
       - {path: /etc/example/example.conf, mode: "0644", content: "port = 80\n"}
       - {path: /etc/example/live.conf, mode: "0644", src: /etc/example/example.conf}
+      - {path: /etc/example/old.conf, state: absent}
+
+- name: Make a directory what another one is
+  gpuswarm.ollama.file_set:
+    entries:
+      - {path: /etc/example/sites, mode: "0755", exclusive: true}
+      - {path: /etc/example/sites/one.conf, mode: "0644", content: "port = 80\n"}
 """
 
 RETURN = r"""
@@ -84,8 +99,9 @@ changed_paths:
 import grp
 import os
 import pwd
+import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +183,45 @@ def change(path: Path, content: bytes | None, mode: int, uid: int, gid: int) -> 
     path.chmod(mode)
 
 
+def surplus(path: Path, entries: Iterable[Path]) -> list[Path]:
+    """What is in an exclusive directory and is no entry: the topmost paths of it, sorted.
+
+    :raises OSError: it cannot be read.
+    """
+    if not path.is_dir():
+        return []
+    kept = {kept for entry in entries for kept in (entry, *entry.parents)}
+    found: list[Path] = []
+    for child in sorted(path.iterdir()):
+        if child not in kept:
+            found.append(child)
+        elif child.is_dir() and not child.is_symlink():
+            found += surplus(child, kept)
+    return found
+
+
+def unneeded(path: Path, entry: Mapping[str, Any], present: Iterable[Path]) -> list[Path]:
+    """What has to be removed for an entry.
+
+    :param present: paths of the entries that must be there.
+    :raises OSError: its directory cannot be read.
+    """
+    if entry["state"] == "absent":
+        return [path] if os.path.lexists(path) else []
+    return surplus(path, present) if entry["exclusive"] else []
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a directory with all that is in it.
+
+    :raises OSError: it cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 def as_diff(path: Path, found: Mapping[str, tuple[Any, Any]]) -> dict[str, str]:
     """The differences as Ansible shows them."""
     before, after = "", ""
@@ -174,7 +229,7 @@ def as_diff(path: Path, found: Mapping[str, tuple[Any, Any]]) -> dict[str, str]:
         old, new = found["content"]
         before += (old or b"").decode(errors="replace")
         after += new.decode(errors="replace")
-    for name in ("mode", "owner"):
+    for name in ("mode", "owner", "state"):
         if name in found:
             before += f"{name}: {found[name][0]}\n"
             after += f"{name}: {found[name][1]}\n"
@@ -193,9 +248,12 @@ def main() -> None:
                     "path": {"type": "path", "required": True},
                     "content": {"type": "str"},
                     "src": {"type": "path"},
-                    "mode": {"type": "str", "required": True},
+                    "mode": {"type": "str"},
+                    "exclusive": {"type": "bool", "default": False},
+                    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
                 },
                 "mutually_exclusive": [("content", "src")],
+                "required_if": [("state", "present", ["mode"])],
             },
             "owner": {"type": "str", "default": "root"},
             "group": {"type": "str", "default": "root"},
@@ -210,13 +268,21 @@ def main() -> None:
     changed: list[str] = []
     diffs: list[dict[str, str]] = []
     made: dict[str, bytes] = {}
+    present = [Path(entry["path"]) for entry in module.params["entries"] if entry["state"] == "present"]
     for entry in module.params["entries"]:
         path = Path(entry["path"])
         try:
-            mode = int(entry["mode"], 8)
+            mode = int(entry["mode"] or "0", 8)
         except ValueError:
             module.fail_json(msg=f"mode of {path} must be an octal number such as 0644, not {entry['mode']!r}")
         try:
+            for old in unneeded(path, entry, present):
+                if not module.check_mode:
+                    remove(old)
+                changed.append(str(old))
+                diffs.append(as_diff(old, {"state": ("present", "absent")}))
+            if entry["state"] == "absent":
+                continue
             content = wanted_content(entry, made)
             found = differences(path, content, mode, uid, gid)
             if found and not module.check_mode:

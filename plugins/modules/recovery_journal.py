@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: recovery_journal
-short_description: Write down what happened to a server
+short_description: Journal what happened to a server
 version_added: 0.1.0
 description:
   - Appends one line for each server to the recovery journal, a file of JSON lines on the manager, with wall clock and
@@ -21,7 +21,7 @@ options:
     type: path
     default: /var/lib/gpuswarm/journal.jsonl
   phase:
-    description: What the servers have come to.
+    description: The phase that the servers have reached.
     type: str
     required: true
     choices:
@@ -30,10 +30,10 @@ options:
       - restart_docker
       - reboot
       - replace
-      - rotating
-      - resting
-      - retiring
-      - restoring
+      - rotate
+      - rest
+      - remove_surge
+      - restore
       - active
       - ready
       - healthy
@@ -70,7 +70,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Write down that a server was lost
+- name: Journal that a server was lost
   gpuswarm.ollama.recovery_journal:
     phase: noticed
     servers: [gpuswarm-gpu-2]
@@ -91,7 +91,9 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import journal
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import journal
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.vocabulary import Phase
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime import journal_file
 
 
 def main() -> None:
@@ -102,7 +104,7 @@ def main() -> None:
             "phase": {
                 "type": "str",
                 "required": True,
-                "choices": list(journal.PHASES),
+                "choices": [str(phase) for phase in Phase],
             },
             "servers": {"type": "list", "elements": "str", "required": True},
             "causes": {"type": "dict", "default": {}},
@@ -130,7 +132,7 @@ def main() -> None:
     if not module.check_mode:
         try:
             Path(params["path"]).parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            journal.append(params["path"], entries)
+            journal_file.append(params["path"], entries)
         except OSError as error:
             module.fail_json(msg=f"the journal {params['path']} cannot be written: {error}")
     module.exit_json(changed=False, entries=entries)

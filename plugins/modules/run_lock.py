@@ -11,8 +11,8 @@ module: run_lock
 short_description: One run at a time on a fleet
 version_added: 0.1.0
 description:
-  - Takes or gives back the lock of a fleet, a file on its manager. Whoever finds it taken gets RV(held=true) and is
-    told by whom.
+  - Takes or gives back the lock of a fleet, a file on its manager. Whoever finds it taken gets RV(held=true) and the
+    RV(holder).
   - A run on the manager itself holds the lock exactly as long as its C(ansible-playbook) process lives, however it
     ends.
   - A run from another machine has no process on the manager, so it holds the lock for O(lease) seconds and takes it
@@ -51,7 +51,7 @@ options:
     default: acquired
 attributes:
   check_mode:
-    description: Can run in check mode and tell whether the lock is free, without taking it.
+    description: Can run in check mode and report whether the lock is free, without taking it.
     support: full
   diff_mode:
     description: A lock is no configuration, so there is nothing to show.
@@ -59,14 +59,14 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Leave when another run is at work
+- name: End the play when another run is at work
   gpuswarm.ollama.run_lock:
     run: "{{ recovery_run }}"
     what: recover.yml
     local: true
   register: lock
 
-- name: Leave
+- name: End the play
   ansible.builtin.meta: end_play
   when: lock.held
 """
@@ -82,14 +82,13 @@ holder:
   returned: when O(state=acquired) and somebody else holds it
 """
 
-import fcntl
 import os
 import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import run_lock
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime import lock
 
 
 def _playbook_process() -> tuple[int, int]:
@@ -101,16 +100,16 @@ def _playbook_process() -> tuple[int, int]:
             words = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
             if any(Path(word).name.startswith("ansible") for word in words[:3]):
                 found = pid
-            pid = run_lock.process(pid)[0]
+            pid = lock.process(pid)[0]
         except OSError:
             break
     found = found or os.getppid()
-    return found, run_lock.process(found)[1]
+    return found, lock.process(found)[1]
 
 
-def _holder(params: dict[str, object], now: float, boot_id: str) -> run_lock.Holder:
+def _holder(params: dict[str, object], now: float, boot_id: str) -> lock.Holder:
     pid, started = _playbook_process() if params["local"] else (0, 0)
-    return run_lock.Holder(
+    return lock.Holder(
         run=str(params["run"]),
         what=str(params["what"]),
         since=now,
@@ -122,29 +121,18 @@ def _holder(params: dict[str, object], now: float, boot_id: str) -> run_lock.Hol
 
 
 def _attempt(params: dict[str, object], check_mode: bool, boot_id: str) -> tuple[bool, str]:
-    """Once: (is it held by somebody else, by whom). The file's own lock makes reading and writing one step."""
-    path = Path(str(params["path"]))
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    with os.fdopen(descriptor, "r+", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        current = run_lock.load(stream.read())
-        now = time.time()
-        if current and run_lock.is_held(current, str(params["run"]), boot_id, now, run_lock.is_alive):
-            return True, run_lock.describe(current, now)
-        if not check_mode and (params["state"] == "acquired" or current is not None):
-            stream.seek(0)
-            stream.truncate()
-            if params["state"] == "acquired":
-                stream.write(_holder(params, now, boot_id).dump())
-        return False, ""
+    """Once: (is it held by somebody else, by whom)."""
+    now = time.time()
+    wanted = _holder(params, now, boot_id) if params["state"] == "acquired" else None
+    other = lock.claim(Path(str(params["path"])), str(params["run"]), wanted, now, check_mode=check_mode)
+    return (True, lock.describe(other, now)) if other else (False, "")
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "path": {"type": "path", "default": run_lock.PATH},
+            "path": {"type": "path", "default": lock.PATH},
             "run": {"type": "str", "required": True},
             "what": {"type": "str", "default": "a run"},
             "local": {"type": "bool", "default": False},
@@ -156,7 +144,7 @@ def main() -> None:
     )
     deadline = time.monotonic() + module.params["wait"]
     try:
-        boot_id = run_lock.boot_id()
+        boot_id = lock.boot_id()
         while True:
             held, holder = _attempt(module.params, module.check_mode, boot_id)
             if not held or module.params["state"] == "released" or time.monotonic() >= deadline:

@@ -11,7 +11,7 @@ short_description: Many servers of a fleet at once, brought back from whatever s
 version_added: 0.1.0
 description:
   - Does for many servers, side by side, what M(gpuswarm.ollama.selectel_server) does for one.
-  - One list call tells about all of them, however many there are. When nothing has to be done, that is the only
+  - One list call covers all of them, however many there are. When nothing has to be done, that is the only
     request (and one for a token, once in its life).
   - Every server is tried; if some fail, the module fails at the end, names each and still returns all results.
   - If the specification of a server that has to be created is wrong, no server is created in that run. Servers that
@@ -43,7 +43,7 @@ options:
     description: With O(state=absent), leave the boot volumes.
     type: bool
     default: false
-  pending:
+  assume_existing:
     description:
       - Names of networks, security groups and key pairs that an earlier task of the same run creates. In check mode, in
         which that task has created nothing, they are taken as existing.
@@ -53,7 +53,7 @@ options:
   return_to_preemptible:
     description:
       - Whether a server that is on demand, but should be preemptible, is replaced by a preemptible one on the same boot
-        volume and port. The result's C(tier) tells which servers are on demand.
+        volume and port. The result's C(capacity_type) shows which servers are on demand.
       - It is away for as long as that takes. If there is no room after all, it comes back like a lost server. If
         O(servers[].capacity_memory) knows that there is none, it is left alone.
     type: bool
@@ -118,7 +118,7 @@ servers:
     reason:
       description: Why, in words.
       type: str
-    tier:
+    capacity_type:
       description: V(preemptible) or V(on_demand).
       type: str
     changed:
@@ -126,9 +126,9 @@ servers:
       type: bool
     tried:
       description:
-        - The ways that failed before the one that worked, or all of them if none did; empty if the first one worked.
-        - Each has C(tier) (as in O(servers[].tier_timeouts)), C(availability_zone), C(flavor), C(preemptible), C(error)
-          and C(error_kind).
+        - The strategies that failed before the one that worked, or all of them if none did; empty if the first worked.
+        - Each has C(strategy) (as in O(servers[].strategy_timeouts)), C(availability_zone), C(flavor), C(preemptible),
+          C(error) and C(error_kind).
       type: list
       elements: dict
     server:
@@ -144,8 +144,13 @@ servers:
     - name: demo-gpu-1
       action: unshelve
       reason: "SHELVED_OFFLOADED for 12 s: interrupted by the cloud or shelved by a person"
-      tier: preemptible
+      capacity_type: preemptible
       changed: true
+found:
+  description: All servers of the fleet as they were found, as M(gpuswarm.ollama.selectel_server_info) returns them.
+  type: list
+  elements: dict
+  returned: when the servers could be listed
 error_kind:
   description: The kind of the error; V(several) if servers failed for different kinds of reasons.
   type: str
@@ -159,17 +164,17 @@ api_calls:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.arguments import (
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._clients.cloud import connect
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.arguments import (
     DEFAULT_TIMEOUT,
     cloud_arguments,
-    fail,
-    finish,
     server_arguments,
     specs,
 )
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.cloud import connect
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.errors import CloudError
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.reconcile import Fleet
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.errors import CloudError
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.servers import owned_by_fleet
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime.module_result import fail, finish
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime.provision import Fleet
 
 
 def main() -> None:
@@ -184,7 +189,7 @@ def main() -> None:
             },
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "keep_disk": {"type": "bool", "default": False},
-            "pending": {"type": "list", "elements": "str", "default": []},
+            "assume_existing": {"type": "list", "elements": "str", "default": []},
             "return_to_preemptible": {"type": "bool", "default": False},
             "timeout": {"type": "int", "default": DEFAULT_TIMEOUT},
             **cloud_arguments(),
@@ -201,7 +206,7 @@ def main() -> None:
                 cloud,
                 options["fleet"],
                 check_mode=module.check_mode,
-                pending=options["pending"],
+                assume_existing=options["assume_existing"],
                 return_to_preemptible=options["return_to_preemptible"],
             )
             if options["state"] == "present":
@@ -212,7 +217,11 @@ def main() -> None:
             calls = cloud.calls
     except CloudError as error:
         fail(module, error)
-    finish(module, outcomes, {"servers": [o.as_result() for o in outcomes], "api_calls": calls})
+    tags = {spec.name: spec.preemptible_tag for spec in wanted}
+    found = [
+        s.as_result(*([tags[s.name]] if s.name in tags else [])) for s in owned_by_fleet(fleet.everything, fleet.name)
+    ]
+    finish(module, outcomes, {"servers": [o.as_result() for o in outcomes], "found": found, "api_calls": calls})
 
 
 if __name__ == "__main__":

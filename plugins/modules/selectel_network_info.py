@@ -7,11 +7,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: selectel_network_info
-short_description: What of a fleet's network, its router and its SSH key is missing
+short_description: What of a fleet's network, router, SSH key and security groups is missing
 version_added: 0.1.0
 description:
-  - Compares the cloud's key pairs, networks, subnets and routers with what a fleet has, in one module run. The modules
-    of openstack.cloud that create them need to run only for what is missing.
+  - Compares the cloud's key pairs, networks, subnets, routers and security groups with what a fleet has, in one module
+    run. The modules of openstack.cloud that create them need to run only for what is missing.
 author:
   - gpuswarm contributors (@gpuswarm)
 extends_documentation_fragment:
@@ -47,6 +47,21 @@ options:
     description: Name or id of the network that the router leads to.
     type: str
     default: ""
+  security_groups:
+    description: The security groups, each with its whole list of rules.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the security group.
+        type: str
+        required: true
+      rules:
+        description: The rules, as O(openstack.cloud.security_group#module:security_group_rules) has them.
+        type: list
+        elements: dict
+        required: true
   timeout:
     description: Seconds that the whole module may take.
     type: int
@@ -54,10 +69,11 @@ options:
 seealso:
   - module: openstack.cloud.network
   - module: openstack.cloud.router
+  - module: openstack.cloud.security_group
 """
 
 EXAMPLES = r"""
-- name: See what is missing
+- name: Compare the cloud with what the fleet needs
   gpuswarm.ollama.selectel_network_info:
     cloud: selectel
     key_name: demo-operator
@@ -74,6 +90,15 @@ missing:
   type: list
   elements: str
   returned: success
+security_groups:
+  description: Names of those of O(security_groups) that do not exist or have other rules.
+  type: list
+  elements: str
+  returned: success
+key_pairs:
+  description: The public keys that the cloud has, by their names.
+  type: dict
+  returned: success
 api_calls:
   description: How many requests were sent to the cloud's APIs.
   type: int
@@ -85,25 +110,35 @@ from urllib.parse import quote
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.arguments import cloud_arguments, fail
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.cloud import Cloud, connect
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.errors import CloudError
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.network import Found, Wanted, missing
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._clients.cloud import Cloud, connect
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.arguments import cloud_arguments
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.errors import CloudError
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.network import (
+    Found,
+    Wanted,
+    different_groups,
+    missing,
+)
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime.module_result import fail
 
 
-def look(cloud: Cloud, wanted: Wanted) -> Found:
+def observe(cloud: Cloud, wanted: Wanted) -> Found:
     """What the cloud lists.
 
-    :raises CloudError: a list could not be had.
+    :raises CloudError: a list could not be read.
     """
     pairs = cloud.get("compute", "/os-keypairs", "keypairs", "listing the key pairs")
     key_pairs = [pair["keypair"] for pair in pairs]
-    if not wanted.cidr:
-        return Found(key_pairs=key_pairs)
 
     def listed(path: str, key: str, what: str) -> list[dict[str, Any]]:
         return list(cloud.get("network", path, key, f"listing the {what}"))
 
+    groups: list[dict[str, Any]] = []
+    if wanted.security_groups:
+        names = "&".join(f"name={quote(group, safe='')}" for group in wanted.security_groups)
+        groups = listed(f"/security-groups?{names}", "security_groups", "security groups")
+    if not wanted.cidr:
+        return Found(key_pairs=key_pairs, security_groups=groups)
     name = quote(wanted.network, safe="")
     return Found(
         key_pairs=key_pairs,
@@ -116,6 +151,7 @@ def look(cloud: Cloud, wanted: Wanted) -> Found:
             for port in listed("/ports?fields=device_id&fields=device_owner&fields=fixed_ips", "ports", "ports")
             if "router" in str(port.get("device_owner"))
         ],
+        security_groups=groups,
     )
 
 
@@ -130,6 +166,15 @@ def main() -> None:
             "pool": {"type": "dict", "default": {}},
             "dns": {"type": "list", "elements": "str", "default": []},
             "external_network": {"type": "str", "default": ""},
+            "security_groups": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "rules": {"type": "list", "elements": "dict", "required": True},
+                },
+            },
             "timeout": {"type": "int", "default": 120},
             **cloud_arguments(),
         },
@@ -144,14 +189,21 @@ def main() -> None:
         pool=(str(options["pool"].get("start", "")), str(options["pool"].get("end", ""))),
         dns=tuple(options["dns"]),
         external_network=options["external_network"],
+        security_groups={group["name"]: group["rules"] for group in options["security_groups"]},
     )
     try:
         with connect(options, timeout=options["timeout"]) as cloud:
-            found = look(cloud, wanted)
+            found = observe(cloud, wanted)
             calls = cloud.calls
     except CloudError as error:
         fail(module, error)
-    module.exit_json(changed=False, missing=missing(wanted, found), api_calls=calls)
+    module.exit_json(
+        changed=False,
+        missing=missing(wanted, found),
+        security_groups=different_groups(wanted, found),
+        key_pairs={pair["name"]: pair["public_key"] for pair in found.key_pairs},
+        api_calls=calls,
+    )
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ options:
   return_to_preemptible:
     description:
       - Whether a server that is on demand, but should be preemptible, is replaced by a preemptible one on the same boot
-        volume and port. The result's C(tier) tells which servers are on demand.
+        volume and port. The result's C(capacity_type) shows which servers are on demand.
       - It is away for as long as that takes. If there is no room after all, it comes back like a lost server. If
         O(capacity_memory) knows that there is none, it is left alone.
     type: bool
@@ -136,21 +136,21 @@ reason:
   type: str
   returned: always
   sample: "SHELVED_OFFLOADED for 12 s: interrupted by the cloud or shelved by a person"
-tier:
-  description: V(preemptible) or V(on_demand), as the server really is; as is wanted if there is none.
+capacity_type:
+  description: V(preemptible) or V(on_demand), as the server really is; as it should be if there is none.
   type: str
   returned: always
   sample: preemptible
 tried:
   description:
-    - The ways that failed before the one that worked, or all of them if none did; empty if the first one worked.
-    - Each has C(tier) (as in O(tier_timeouts)), C(availability_zone), C(flavor), C(preemptible), C(error) and
+    - The strategies that failed before the one that worked, or all of them if none did; empty if the first worked.
+    - Each has C(strategy) (as in O(strategy_timeouts)), C(availability_zone), C(flavor), C(preemptible), C(error) and
       C(error_kind).
   type: list
   elements: dict
   returned: always
   sample:
-    - tier: unshelve
+    - strategy: unshelve
       availability_zone: ru-7a
       flavor: GL10.8-32768-0-1GPU
       preemptible: true
@@ -209,14 +209,14 @@ server:
     preemptible:
       description: Whether it carries the tag.
       type: bool
-    tier:
+    capacity_type:
       description: V(preemptible) or V(on_demand).
       type: str
     fault:
       description: Nova's message about an error, null if there is none.
       type: str
 error_kind:
-  description: The kind of an error, for playbooks that tell one from another.
+  description: The kind of an error, for playbooks that distinguish them.
   type: str
   returned: on failure
   sample: no_capacity
@@ -243,17 +243,16 @@ api_calls:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.arguments import (
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._clients.cloud import connect
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.arguments import (
     DEFAULT_TIMEOUT,
     cloud_arguments,
-    fail,
-    finish,
     server_arguments,
 )
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.cloud import connect
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.errors import CloudError
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.reconcile import Fleet
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.servers import Spec
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.errors import CloudError
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.servers import Spec
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime.module_result import fail, finish
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime.provision import Fleet
 
 
 def main() -> None:
@@ -288,7 +287,7 @@ def main() -> None:
     except CloudError as error:
         fail(module, error)
     outcome = outcomes[0].as_result()
-    result = {key: outcome[key] for key in ("action", "reason", "tier", "tried", "server")}
+    result = {key: outcome[key] for key in ("action", "reason", "capacity_type", "tried", "server")}
     finish(module, outcomes, {**result, "api_calls": calls})
 
 

@@ -45,7 +45,7 @@ EXAMPLES = r"""
     fleet: demo
   register: found
 
-- name: Names of the servers that the cloud has taken away
+- name: Names of the servers that the cloud has reclaimed
   ansible.builtin.debug:
     msg: "{{ found.servers | selectattr('status', 'in', shelved) | map(attribute='name') }}"
   vars:
@@ -70,10 +70,11 @@ api_calls:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.arguments import cloud_arguments, fail
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.cloud import connect
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.errors import CloudError
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.servers import ours
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._clients.cloud import connect
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.arguments import cloud_arguments
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.errors import CloudError
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.servers import owned_by_fleet
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime.module_result import fail
 
 
 def main() -> None:
@@ -91,7 +92,7 @@ def main() -> None:
     options = module.params
     try:
         with connect(options, timeout=options["timeout"]) as cloud:
-            found = ours(cloud.servers(), options["fleet"])
+            found = owned_by_fleet(cloud.servers(), options["fleet"])
             calls = cloud.calls
     except CloudError as error:
         fail(module, error)

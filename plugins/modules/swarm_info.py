@@ -13,7 +13,7 @@ version_added: 0.1.0
 description:
   - Asks the Docker API on a manager. Unlike C(docker_swarm_info) of community.docker, the result holds no join tokens,
     so it needs no C(no_log).
-  - With O(wait_for), asks again until a node has come to a state. That costs one module run, however long it takes.
+  - With O(wait_for), asks again until a node has reached a state. That costs one module run, however long it takes.
 author:
   - gpuswarm contributors (@gpuswarm)
 extends_documentation_fragment:
@@ -25,7 +25,7 @@ options:
     default: /var/run/docker.sock
   wait_for:
     description:
-      - What a node must come to. O(node_id) names it, or else O(hostname) and O(address), of which the result is the
+      - What a node must reach. O(node_id) names it, or else O(hostname) and O(address), of which the result is the
         node that joined last.
       - V(ready) is a node whose heartbeats the manager hears, V(down) one whose it does not, V(running) a ready node
         with a running task of O(service), V(idle) one without any task that has not ended.
@@ -39,14 +39,14 @@ options:
       - Name of the server, which is the node's host name, with or without a domain.
     type: str
   address:
-    description: Address of the server; it tells nodes of one host name apart, and finds one of another host name.
+    description: Address of the server; it distinguishes nodes of one host name, and finds one of another host name.
     type: str
   started:
     description:
       - When the server was started (ISO 8601, in UTC if it has no zone), for example C(launched_at) of the cloud.
       - A node that is Ready without having registered since is not believed, nor a task that runs since before, as the
-        swarm goes on saying so of a lost node until three of its heartbeats are missing. After 45 seconds, or at the
-        end of O(timeout), they are believed, as the clocks of the cloud and of the swarm may differ.
+        swarm keeps reporting both of a lost node until three of its heartbeats are missing. After 45 seconds, or at
+        the end of O(timeout), they are believed, as the clocks of the cloud and of the swarm may differ.
     type: str
   service:
     description: Full name of the service. Required with O(wait_for=running).
@@ -68,7 +68,7 @@ EXAMPLES = r"""
   gpuswarm.ollama.swarm_info:
     wait_for: ready
     hostname: demo-gpu-2
-    started: "{{ hostvars['demo-gpu-2'].selectel.launched_at }}"
+    started: "{{ hostvars['demo-gpu-2'].gpuswarm.launched_at }}"
     timeout: 45
   register: back
 """
@@ -90,11 +90,11 @@ services:
   elements: dict
   returned: success
 node:
-  description: The node that came to the state, as the Docker API gives it.
+  description: The node that reached the state, as the Docker API gives it.
   type: dict
   returned: with O(wait_for), when RV(reached) and the node exists
 reached:
-  description: Whether the node came to what was waited for.
+  description: Whether the node reached what was waited for.
   type: bool
   returned: with O(wait_for)
 waited:
@@ -109,8 +109,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import docker_api, lifecycle
-from ansible_collections.gpuswarm.ollama.plugins.module_utils.swarm import (
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._clients import docker
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import lifecycle
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.swarm import (
     Identity,
     has_come,
     node_of_server,
@@ -125,14 +126,14 @@ STATES = ["ready", "down", "running", "idle"]
 
 def _look(socket: str) -> dict[str, Any]:
     return {
-        "nodes": docker_api.nodes(path=socket),
-        "tasks": docker_api.tasks(path=socket),
-        "services": docker_api.services(path=socket),
+        "nodes": docker.nodes(path=socket),
+        "tasks": docker.tasks(path=socket),
+        "services": docker.services(path=socket),
     }
 
 
 def _wait(params: dict[str, Any]) -> dict[str, Any]:
-    """Look until the node has come to it or the time is over; a Docker that is silent for a moment is waited for, too.
+    """Poll until the node has reached it or the time is over; a Docker that is silent for a moment is waited for, too.
 
     :raises DockerSilentError: Docker did not answer at the end.
     """
@@ -149,7 +150,7 @@ def _wait(params: dict[str, Any]) -> dict[str, Any]:
         over = waited >= params["timeout"]
         try:
             seen = _look(params["docker_socket"])
-        except docker_api.DockerSilentError:
+        except docker.DockerSilentError:
             if over:
                 raise
             time.sleep(POLL_S)
@@ -187,7 +188,7 @@ def main() -> None:
     )
     try:
         result = _wait(module.params) if module.params["wait_for"] else _look(module.params["docker_socket"])
-    except docker_api.DockerSilentError as error:
+    except docker.DockerSilentError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **result)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import re
@@ -28,12 +27,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-LOGS = ROOT / "build" / "logs"
+from tests.kit.paths import BUILD, ROOT
+from tests.kit.processes import adopt_orphans, below, stats
+
+LOGS = BUILD / "logs"
 TICKS = os.sysconf("SC_CLK_TCK")
 KILL_AFTER_S = 30.0
 SLOWEST = 10
-PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 @dataclass(frozen=True)
@@ -104,35 +104,15 @@ def cpu_ticks(stat: str) -> int:
     return sum(int(word) for word in stat.rpartition(")")[2].split()[11:15])
 
 
-def descendants(parents: Mapping[int, int], ancestor: int) -> set[int]:
-    """The processes below ``ancestor``, by a table of every process's parent."""
-    children: dict[int, list[int]] = {}
-    for pid, parent in parents.items():
-        children.setdefault(parent, []).append(pid)
-    found: set[int] = set()
-    rest = [ancestor]
-    while rest:
-        fresh = [pid for pid in children.get(rest.pop(), []) if pid not in found]
-        found.update(fresh)
-        rest += fresh
-    return found
-
-
 def cpu_seconds() -> float:
     """CPU seconds of everything that this process has started, what goes on running included.
 
-    Orphans come back to this process (``PR_SET_CHILD_SUBREAPER``), so the lab's daemons and its servers count as well;
+    Orphans come back to this process (:func:`adopt_orphans`), so the lab's daemons and its servers count as well;
     not so with a Docker engine that was there before.
     """
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    stats: dict[int, str] = {}
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            stats[int(file.parent.name)] = file.read_text()
-        except OSError:
-            continue  # it has ended meanwhile
-    parents = {pid: int(stat.rpartition(")")[2].split()[1]) for pid, stat in stats.items()}
-    living = sum(cpu_ticks(stats[pid]) for pid in descendants(parents, os.getpid()))
+    table = stats()
+    living = sum(cpu_ticks(table[pid]) for pid in below(os.getpid(), table))
     return ended.ru_utime + ended.ru_stime + living / TICKS
 
 
@@ -298,15 +278,15 @@ def end_group(pid: int) -> int:
             os.killpg(pid, number)
         status = await_child(pid, time.monotonic() + KILL_AFTER_S)
         if status is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)  # who has not ended with its leader
             return status
     return -signal.SIGKILL
 
 
 def run_lane(lane: Lane) -> int:
     """Run a lane's phases until one fails; 0, 1, or 2 when the whole run is to end."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl")
+    adopt_orphans()
     os.nice(lane.nice)
 
     def leave(_number: int, _frame: object) -> None:
@@ -376,7 +356,8 @@ def run(lanes: Sequence[Lane]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: signals.append(number))
     began, ticks = time.monotonic(), busy_ticks(Path("/proc/stat").read_text())
-    command = [sys.executable, "-m", "tests.kit.lanes", "--lane"]
+    # Should this process be killed, they are ended, too.
+    command = ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "tests.kit.lanes", "--lane"]
     # Sessions of their own: an interrupt from the keyboard is for this process, which ends them in order.
     processes = {lane.name: subprocess.Popen([*command, lane.name], cwd=ROOT, start_new_session=True) for lane in lanes}
     good = watch(processes, lambda: bool(signals))

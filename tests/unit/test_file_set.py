@@ -79,6 +79,7 @@ def test_only_what_differs_is_changed_and_shown(tmp_path: Path, check: bool) -> 
         ({"mode": "0644", "content": ""}, {"owner": "no-such-user"}, "owner and group must exist on the host"),
         ({"mode": "0644", "src": "/no/such/file"}, {}, "{path} could not be written"),
         ({"mode": "0644", "src": "/etc/hostname", "content": "x"}, {}, "mutually exclusive"),
+        ({"content": "x"}, {}, "state is present but all of the following are missing: mode"),
     ],
 )
 def test_a_wrong_entry_is_named(tmp_path: Path, entry: dict[str, str], options: dict[str, str], words: str) -> None:
@@ -87,6 +88,48 @@ def test_a_wrong_entry_is_named(tmp_path: Path, entry: dict[str, str], options: 
     assert result["failed"] is True
     assert words.format(path=path) in result["msg"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_must_be_absent_is_removed(tmp_path: Path) -> None:
+    run(entries(tmp_path))
+    gone = [
+        {"path": str(tmp_path / "d" / "a"), "state": "absent"},
+        {"path": str(tmp_path / "never"), "state": "absent"},
+    ]
+    checked = run(gone, _ansible_check_mode=True)
+    assert checked["changed_paths"] == [str(tmp_path / "d" / "a")]
+    assert (tmp_path / "d" / "a").exists()
+    done = run(gone)
+    assert done["changed_paths"] == [str(tmp_path / "d" / "a")]
+    assert [(item["before"], item["after"]) for item in done["diff"]] == [("state: present\n", "state: absent\n")]
+    assert not (tmp_path / "d" / "a").exists()
+    assert run(gone)["changed"] is False
+    run([{"path": str(tmp_path / "d"), "state": "absent"}])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_exclusive_directory_keeps_what_is_listed_only(tmp_path: Path) -> None:
+    run(entries(tmp_path))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").touch()
+    (tmp_path / "d" / "old").mkdir()
+    (tmp_path / "d" / "old" / "file").touch()
+    (tmp_path / "d" / "link").symlink_to(outside)
+    (tmp_path / "d" / "sub").mkdir()
+    (tmp_path / "d" / "sub" / "old").touch()
+    listed = [
+        {**entries(tmp_path)[0], "exclusive": True}, *entries(tmp_path)[1:],
+        {"path": str(tmp_path / "d" / "sub" / "new"), "mode": "0600", "content": ""},
+    ]  # fmt: skip
+    removed = [str(tmp_path / "d" / name) for name in ("link", "old", "sub/old")]
+    checked = run(listed, _ansible_check_mode=True)
+    assert checked["changed_paths"] == [*removed, str(tmp_path / "d" / "sub" / "new")]
+    assert run(listed)["changed_paths"] == checked["changed_paths"]
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "d", "d/a", "d/b", "d/sub", "d/sub/new", "outside", "outside/kept"
+    ]  # fmt: skip
+    assert run(listed)["changed"] is False
 
 
 def test_directories_above_a_directory_are_made(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from ansible_collections.gpuswarm.ollama.tests.bench.recovery import Rotation, Row, goal, goals, percentile, table
+from tests.bench.goals import goal
+from tests.bench.recovery import Engine, Rotation, Row, goals, percentile, table
 
 
 def row(case: str, answers: float | None, noticed: float | None = 5.0) -> Row:
@@ -58,8 +59,13 @@ def test_a_rotation_loses_nothing_or_misses_its_goal() -> None:
     assert goals([], [], [Rotation(60, 500, 0, 1)])[0].value == 1
 
 
+def test_the_worst_restart_of_the_engine_counts() -> None:
+    found = goals([], [], engines=[Engine(4.8, 0.0), Engine(4.6, 12.0)])
+    assert [(item.value, item.met) for item in found] == [(4.8, True), (12.0, False)]
+
+
 def test_table_says_by_how_much_a_goal_is_missed() -> None:
     rows = [row("restored, one", 31.5)]
     lines = table(rows, goals(rows, []))
     assert lines[1].startswith("restored, one    1")
-    assert "MISSED: restored, one: first token p95, s: 31.5 (limit 30), 1.50 too much" in lines
+    assert "MISSED: restored, one: first token p95, s: 31.5 (limit 30), 1.5 too much" in lines

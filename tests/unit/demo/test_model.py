@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from demo.model import (
-    Answer,
     Before,
     JournalSeen,
     NodeSeen,
@@ -13,13 +12,11 @@ from demo.model import (
     Timeline,
     figures,
     gateway_dropped,
-    kill_time,
     known_before,
-    recap,
     shortcomings,
     timeline,
-    upstreams,
 )
+from tests.kit.answers import Answer
 
 T0 = 1000.0
 VICTIM = "gpu-3"
@@ -162,38 +159,6 @@ def test_known_before() -> None:
         NodeSeen(T0, "n", VICTIM, "ready"),
     ]
     assert known_before(seen, VICTIM) == Before(frozenset({"a", "b"}), frozenset({OLD, "10.0.1.4"}))
-
-
-@pytest.mark.parametrize(
-    ("header", "expected"),
-    [
-        ("", ()),
-        ("10.0.1.5:11434", ("10.0.1.5",)),
-        ("10.0.1.5:11434, 10.0.1.6:11434", ("10.0.1.5", "10.0.1.6")),
-        ("10.0.1.5:11434 : 10.0.1.6:11434", ("10.0.1.5", "10.0.1.6")),
-        ("[fd00::5]:11434", ("fd00::5",)),
-        ("ollama", ("ollama",)),
-        ("-", ()),
-    ],
-)
-def test_upstreams(header: str, expected: tuple[str, ...]) -> None:
-    assert upstreams(header) == expected
-
-
-def test_kill_time() -> None:
-    assert kill_time(["waiting", "preempted gpu-1 0a1b at 1970-01-01T01:01:00.500+01:00"]) == 60.5
-    assert kill_time(["waiting"]) is None
-
-
-def test_recap() -> None:
-    output = [
-        "PLAY RECAP *****",
-        "gpu-1                      : ok=17   changed=2    unreachable=0    failed=0  skipped=5",
-        "localhost                  : ok=9    changed=1    unreachable=1    failed=1  skipped=0",
-        "",
-    ]
-    assert recap(output) == {"hosts": 2, "changed": 3, "failed": 2}
-    assert recap(["no recap"])["hosts"] == 0
 
 
 def test_figures_name_exactly_what_is_promised() -> None:

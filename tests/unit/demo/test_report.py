@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from demo.model import Answer, Timeline
-from demo.report import clock, load_summary, moment, servers_table, table, timeline_table
+from demo.model import Timeline
+from demo.report import load_summary, moment, servers_table, table, timeline_table
+from tests.kit.answers import Answer
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
@@ -15,7 +16,6 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 
 def test_times() -> None:
     assert (moment(0), moment(12.34)) == ("T+0", "T+12.3 s")
-    assert (clock(5), clock(65.9)) == ("0:05", "1:05")
 
 
 def test_timeline_lists_what_is_missing_last() -> None:

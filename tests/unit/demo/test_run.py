@@ -1,42 +1,47 @@
-"""Commands that the demonstration starts: shown line by line, limited, and never left behind."""
+"""How far a playbook is, as the demonstration shows it."""
 
 from __future__ import annotations
 
-import os
-import time
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from demo.run import DemoError, lines_of
+from demo import run
+from tests.kit.commands import Done
+
+OUTPUT = """PLAY [Servers and network] ***
+TASK [gpuswarm.ollama.fleet : Look] ***
+ok: [localhost]
+TASK [gpuswarm.ollama.fleet : Create] ***
+TASK [Log in] ***
+TASK [gpuswarm.ollama.docker : Install] ***
+"""
+RECAP = "m   : ok=5   changed=2   unreachable=0   failed=0\ng   : ok=5   changed=1   unreachable=0   failed=0\n"
 
 
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    def playbook(_: str, *, show: Any, **__: Any) -> Done:
+        for line in request.param.splitlines():
+            show(line)
+        return Done(0, request.param, "", 61.5)
+
+    monkeypatch.setattr("tests.kit.lab.playbook", playbook)
 
 
-def test_a_command_that_is_no_longer_followed_is_ended(tmp_path: Path) -> None:
-    lines = lines_of(["bash", "-c", "echo $$; exec sleep 60"], tmp_path / "log", 120)
-    pid = int(next(lines))
-    assert alive(pid)
-    lines.close()  # what Ctrl-C comes to
-    deadline = time.monotonic() + 10
-    while alive(pid):
-        assert time.monotonic() < deadline, "the command was left behind"
-        time.sleep(0.05)
+@pytest.mark.usefixtures("said")
+@pytest.mark.parametrize("said", [OUTPUT + RECAP], indirect=True)
+def test_each_play_and_role_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run.play("site") == (61.5, 3)
+    assert capsys.readouterr().out.splitlines() == [
+        "   0:00  Servers and network",
+        "   0:00    gpuswarm.ollama.fleet",
+        "   0:00    gpuswarm.ollama.docker",
+    ]
 
 
-def test_a_command_that_fails_says_how_it_ended(tmp_path: Path) -> None:
-    lines = lines_of(["bash", "-c", "echo the last words; exit 3"], tmp_path / "log", 60)
-    with pytest.raises(DemoError, match=r"status 3(?s:.*)the last words"):
-        list(lines)
-    assert (tmp_path / "log").read_text() == "the last words\n"
-
-
-def test_a_command_that_prints_nothing_is_limited(tmp_path: Path) -> None:
-    with pytest.raises(DemoError, match="took longer than 1 s"):
-        list(lines_of(["sleep", "30"], tmp_path / "log", 1))
+@pytest.mark.usefixtures("said")
+@pytest.mark.parametrize("said", [OUTPUT], indirect=True)
+def test_a_run_without_a_recap_is_no_success() -> None:
+    with pytest.raises(run.DemoError, match="site ended without a recap"):
+        run.play("site")
