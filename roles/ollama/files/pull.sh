@@ -12,8 +12,6 @@ locate "$model"
 cache=${GPUSWARM_CACHE-}
 [ "$host" = registry.ollama.ai ] || cache= # it has that registry's models only
 
-say() { printf 'gpuswarm: %s\n' "$*"; }
-
 # fail REASON: one line for the log and for the health check.
 fail() {
   local file
@@ -72,10 +70,10 @@ check_space() {
   [ "$needs" -le $((free - reserve)) ] ||
     fail "it needs $(bytes "$needs") more on the server's volume, of which $(bytes "$free") are free and $(bytes "$reserve") stay so\
  (ollama_disk_reserve). Give the servers larger volumes (fleet_gpu_volume_size), take it off ollama_models, or remove models that are\
- not wanted any more (playbook prune)."
+ no longer needed (playbook prune)."
 }
 
-# pull NAME INSECURE: prints the reason when it cannot be had.
+# pull NAME INSECURE: prints the reason when it cannot be pulled.
 pull() {
   local answer
   answer=$(request POST /api/pull 86400 "{\"model\":\"$1\",\"insecure\":$2,\"stream\":false}" 2>/dev/null) && return
@@ -109,6 +107,6 @@ for port in ${cache:+5000 5001}; do
   case "$reason" in *digest\ mismatch*) ;; *) break ;; esac
 done
 say "$model: pulling from $host"
-reason=$(pull "$model" false) || fail "it cannot be had from $host: ${reason:-no answer}"
+reason=$(pull "$model" false) || fail "it cannot be pulled from $host: ${reason:-no answer}"
 rm -f "$(problem_file "$model")"
 say "$model was pulled from $host"

@@ -6,8 +6,6 @@ here=${BASH_SOURCE[0]%/*}
 # shellcheck source=/dev/null
 . "$here/ollama_api.sh"
 
-say() { printf 'gpuswarm: %s\n' "$*"; }
-
 host='' path='' tag='' store='' # set by locate
 # At its start Ollama throws away what no model uses, and so what a pull that was cut off has got so far.
 for model in ${GPUSWARM_MODELS:?}; do
@@ -17,19 +15,36 @@ done
 
 ready=$(ready_file)
 mkdir -p "${ready%/*}"
-rm -f "$ready" "$(loaded_file '')"*
+rm -f "$ready" "$(loaded_file '')"* "$(loading_file '')"* "$(failed_file '')"* "$(hung_file '')"*
 ollama serve &
 server=$!
-keeper=
+keeper='' watcher=''
 
-# Swarm takes a task out of DNS before it stops it, so no new request comes; those that run are finished first.
-trap 'kill $keeper 2>/dev/null; drain "$server" "${GPUSWARM_DRAIN_SECONDS:-120}"; kill -TERM "$server" 2>/dev/null' TERM INT
+# Swarm takes a task out of DNS before it stops it. Requests that run are finished first, and those that still come from a
+# gateway that has not heard of it. Behind a runner that hangs they would wait in vain.
+# shellcheck disable=SC2329 # the trap calls it
+stop() {
+  kill "$keeper" "$watcher" 2>/dev/null
+  if compgen -G "$(hung_file '')*" >/dev/null; then
+    drain "$server" 5
+    kill -TERM "$server" 2>/dev/null
+    drain "$server" 5
+    kill -KILL "$server" 2>/dev/null
+  else
+    drain "$server" "${GPUSWARM_DRAIN_SECONDS:-120}"
+    kill -TERM "$server" 2>/dev/null
+  fi
+}
+trap stop TERM INT
 
-# Loads a model without a prompt. Embedding models cannot generate; they are loaded by the other request.
+# Loads a model without a prompt, and notes how it is asked. Embedding models cannot generate.
 load() {
-  local body="{\"model\":\"$1\",\"keep_alive\":${GPUSWARM_KEEP_ALIVE:-\"-1s\"},\"stream\":false"
-  request POST /api/generate "${GPUSWARM_LOAD_SECONDS:-900}" "$body}" >/dev/null ||
-    request POST /api/embed "${GPUSWARM_LOAD_SECONDS:-900}" "$body,\"input\":\"\"}" >/dev/null
+  local way
+  for way in generate embed; do
+    printf '%s\n' "$way" >"$(way_file "$1")"
+    question "$1" nothing "${GPUSWARM_LOAD_SECONDS:-900}" >/dev/null && return
+  done
+  return 1
 }
 
 # Names under which a pull through the cache was cut off after it had all.
@@ -54,8 +69,9 @@ ensure_models() {
       wait "$pulling" || return 1
     fi
     say "loading $model"
-    load "$model" || { say "$model could not be loaded"; return 1; }
-    touch "$(loaded_file "$model")"
+    load "$model" || { touch "$(failed_file "$model")"; say "$model could not be loaded"; return 1; }
+    rm -f "$(failed_file "$model")"
+    cat /proc/uptime >"$(loaded_file "$model")"
     say "$model is loaded"
   done
 }
@@ -76,7 +92,7 @@ keep() {
       delay=1
       $tidied || tidy 2>/dev/null
       tidied=true
-      pause "${GPUSWARM_MODEL_CHECK_SECONDS:-10}"
+      pause "${GPUSWARM_MODEL_CHECK_SECONDS:-3}"
     else
       pause "$delay"
       delay=$((delay < 60 ? delay * 2 : 60))
@@ -85,10 +101,12 @@ keep() {
 }
 keep &
 keeper=$!
+/bin/bash "$here/watch.sh" "$server" &
+watcher=$!
 
 wait "$server"
 status=$?
 # A trapped signal ends the first wait early; the second one gets the server's own status.
 if kill -0 "$server" 2>/dev/null; then wait "$server"; status=$?; fi
-kill "$keeper" 2>/dev/null
+kill "$keeper" "$watcher" 2>/dev/null
 exit "$status"
