@@ -1,22 +1,29 @@
 #!/usr/bin/env bash
-# Puts a backup on this manager, and proves that it runs tasks. Arguments: the backup, its private key (empty: it is not encrypted),
-# address to advertise, seconds for the engine to run a task after a restart. BACKUP_ROOT is where the manager's files lie, if not at /.
+# Puts a backup on this manager, and proves that it runs tasks. Arguments: the backup (an archive, decrypted, or a directory with what is
+# in one), address to advertise, seconds for the engine to run a task after a restart, directory for the dumps that are restored when
+# their services run again. BACKUP_ROOT is where the manager's files lie, if not at /.
 # What was there of the swarm is kept beside it, until the next restore.
 set -euo pipefail
 shopt -s nullglob
 umask 077
-file=$1 identity=$2 address=$3 patience=$4
+backup=$1 address=$2 patience=$3 later=$4
 root=${BACKUP_ROOT:-}
 probe=gpuswarm-restore-probe
 work=$(mktemp -d "$root/var/tmp/gpuswarm-restore-XXXXXX")
 trap 'rm -rf "$work"' EXIT
-case $file in
-  *.age) age --decrypt --identity "$identity" --output "$work/backup.tar.gz" "$file" ;;
-  *) cp "$file" "$work/backup.tar.gz" ;;
-esac
-mkdir "$work/root"
-tar --extract --gzip --numeric-owner --directory "$work/root" --file "$work/backup.tar.gz"
-[ -d "$work/root/var/lib/docker/swarm" ] || { echo "$file holds no swarm: it is no backup of a manager" >&2; exit 1; }
+content=$backup
+if [ ! -d "$backup" ]; then
+  content=$work/root
+  mkdir "$content"
+  tar --extract --gzip --numeric-owner --preserve-permissions --directory "$content" --file "$backup"
+fi
+cd "$content"
+[ -d var/lib/docker/swarm ] || { echo "$backup holds no swarm: it is no backup of a manager" >&2; exit 1; }
+# Backups of the first releases have no list of checksums, and no list of parts.
+if [ -e sha256sums ] && ! wrong=$(sha256sum --check --strict --quiet sha256sums 2>&1); then
+  echo "$backup is not what was backed up: ${wrong//$'\n'/; }. Take another backup. Nothing was changed" >&2
+  exit 1
+fi
 
 # A start by hand counts towards the unit's limit, too, and a fresh server has had some.
 restart_docker() {
@@ -47,12 +54,19 @@ systemctl stop docker.socket docker.service
 rm -rf "$root/var/lib/docker/swarm.before"
 [ ! -e "$root/var/lib/docker/swarm" ] || mv "$root/var/lib/docker/swarm" "$root/var/lib/docker/swarm.before"
 # Only what a backup is of: the directories above it are the system's, with 0700 in backups of the first releases.
-cd "$work/root"
-for part in var/lib/docker/swarm var/lib/docker/volumes/* etc/gpuswarm opt/gpuswarm/stack var/lib/gpuswarm/journal.jsonl*; do
+parts=(var/lib/docker/swarm var/lib/docker/volumes/* etc/gpuswarm opt/gpuswarm/stack var/lib/gpuswarm/journal.jsonl*)
+[ ! -e parts ] || mapfile -t parts <parts
+for part in "${parts[@]}"; do
   [ -e "$part" ] || continue
   (umask 022 && mkdir -p "$root/${part%/*}")
   cp -aT "$part" "$root/$part"
 done
+rm -rf "$root$later"
+if [ -d dumps ]; then
+  (umask 022 && mkdir -p "$root${later%/*}")
+  mkdir "$root$later"
+  cp -a dumps "$root$later/"
+fi
 restart_docker
 # The old members of the raft are gone; this one goes on alone with what they agreed on.
 timeout 120 docker swarm init --force-new-cluster --advertise-addr "$address" >/dev/null
