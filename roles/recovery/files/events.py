@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starts the recovery's service at once when the swarm says that a node is down.
 
-Otherwise the next tick of the timer would. It decides nothing: the service's own probe does. When Docker ends the
+Otherwise the timer would, with the next cycle. It decides nothing: the service's own probe does. When Docker ends the
 stream, this ends too, and systemd starts it again.
 """
 
@@ -14,17 +14,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "collections" / "current"))
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import docker_api
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._clients import docker
 
 SERVICE = "gpuswarm-recover.service"
 
 
 def main() -> None:
     """Listen until Docker ends the stream."""
-    for event in docker_api.node_events():
-        name = docker_api.went_down(event)
+    for event in docker.node_events():
+        name = docker.went_down(event)
         if name:
-            print(f"{name} is down: having a look", flush=True)
+            print(f"{name} is down: starting a cycle", flush=True)
             subprocess.run(["/usr/bin/systemctl", "start", "--no-block", SERVICE], check=False, timeout=30)  # noqa: S603
 
 

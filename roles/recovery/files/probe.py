@@ -14,13 +14,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "collections" / "current"))
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import probe
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime import probe
 
 
 def main() -> int:
-    """Look once, say what was found."""
-    status, told = probe.run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    for line in told:
+    """Run one cycle, and print what was found."""
+    status, messages = probe.run(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    for line in messages:
         print(line)
     return status
 

@@ -1,8 +1,8 @@
 # Copyright: (c) 2026, gpuswarm contributors
 # SPDX-License-Identifier: Apache-2.0
-"""How the fleet is, as the recovery loop sees it: a table, or JSON with -o json. Looks once, changes nothing.
+"""How the fleet is and what it costs, as the recovery loop sees it: a table, or JSON with -o json. Changes nothing.
 
-Exit status 0 when every server is as it is wanted to be, 1 when one is not or knowledge is partial.
+Exit status 0 when every server is as it should be, 1 when one is not or knowledge is partial.
 """
 
 from __future__ import annotations
@@ -16,11 +16,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "collections" / "current"))
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils import journal, probe, recovery, status
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import cost, journal, recovery, status
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime import (
+    journal_file,
+    ledger_keeper,
+    observe,
+    probe,
+)
 
 
 def main() -> int:
-    """Look, and print."""
+    """Observe, and print."""
     parser = argparse.ArgumentParser(prog="gpuswarm-status", description="How the fleet is.")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
     parser.add_argument("--configuration", type=Path, required=True, help="the probe's configuration")
@@ -29,12 +35,12 @@ def main() -> int:
         config = json.loads(arguments.configuration.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         parser.error(f"{arguments.configuration} cannot be read: {error}. Run it as root; site.yml writes the file")
-    sight = probe.look(config, time.time())
-    text = journal.read(str(config["journal"]))
+    snapshot = observe.observe(config, time.time())
+    text = journal_file.read(str(config["journal"]))
     verdicts = recovery.assess(
         config["specs"],
-        sight.seen(time.time()),
-        recovery.Settings.from_mapping(config["settings"]),
+        snapshot.observation(time.time()),
+        recovery.RecoverySettings.from_mapping(config["settings"]),
         journal.parse(text),
     )
     timer = subprocess.run(
@@ -45,9 +51,17 @@ def main() -> int:
         timeout=10,
     ).stdout.strip()
     loop = status.loop_state(timer, probe.maintenance(config))
-    told = status.report([verdict.as_dict() for verdict in verdicts], text, loop, "; ".join(sight.told))
-    print(json.dumps(told, indent=2) if arguments.output == "json" else "\n".join(status.table(told, time.time())))
-    return 0 if told["well"] else 1
+    data = status.report([verdict.as_dict() for verdict in verdicts], text, loop, "; ".join(snapshot.errors))
+    lines = status.table(data, time.time())
+    if config.get("ledger"):
+        try:
+            bill = ledger_keeper.bill(config, int(time.time()))
+            data["cost"] = bill.as_dict()
+            lines += cost.status_lines(bill)
+        except ValueError as error:
+            lines.append(f"cost: {error}")
+    print(json.dumps(data, indent=2) if arguments.output == "json" else "\n".join(lines))
+    return 0 if data["as_desired"] else 1
 
 
 sys.exit(main())
