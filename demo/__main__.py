@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from demo.run import DemoError, down, run
+from demo.run import down, run
+from tests.kit.commands import KitError
 
 
 def main(arguments: list[str]) -> int:
@@ -22,7 +23,7 @@ def main(arguments: list[str]) -> int:
         if options.what == "down":
             return down()
         return run(clients=options.clients, limit_s=options.limit, victim=options.victim)
-    except DemoError as problem:
+    except KitError as problem:
         print(f"\nThe demonstration stopped: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

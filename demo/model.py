@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+
+from tests.kit.answers import Answer, Figures
 
 # How long the gateway must have left an upstream alone before it counts as dropped, and how many answers it must have
 # given meanwhile: without the second condition a stalled gateway would pass for one that has recovered.
@@ -14,10 +14,6 @@ DROPPED_MIN_ANSWERS = 3
 
 # States of a task that only its node can have reported; earlier ones are the manager's plans.
 TAKEN_ON = frozenset({"accepted", "preparing", "ready", "starting", "running"})
-
-RECAP = re.compile(
-    r"^(?P<host>\S+)\s+: ok=\d+\s+changed=(?P<changed>\d+)\s+unreachable=(?P<unreachable>\d+)\s+failed=(?P<failed>\d+)"
-)
 
 
 @dataclass(frozen=True)
@@ -75,37 +71,6 @@ class JournalSeen:
 
 
 Observation = ServerSeen | NodeSeen | TaskSeen | JournalSeen
-
-
-@dataclass(frozen=True)
-class Answer:
-    """How one streamed request ended.
-
-    Attributes:
-        asked: When it was sent.
-        first: When its first token came; None if it never did.
-        ended: When it was over.
-        complete: Whether it ended with ``done: true``.
-        upstreams: Addresses that the gateway tried, in order, without ports; the last one answered.
-        error: What went wrong, empty if nothing did.
-    """
-
-    asked: float
-    first: float | None
-    ended: float
-    complete: bool
-    upstreams: tuple[str, ...] = ()
-    error: str = ""
-
-    @property
-    def failed(self) -> bool:
-        """Whether it ended without a single token."""
-        return self.first is None
-
-    @property
-    def cut(self) -> bool:
-        """Whether it began and was broken off."""
-        return self.first is not None and not self.complete
 
 
 @dataclass(frozen=True)
@@ -220,8 +185,7 @@ def timeline(
         if answer.first is not None
         and answer.asked > preempted
         and result.active <= answer.first
-        and answer.upstreams
-        and answer.upstreams[-1] in addresses
+        and answer.server in addresses
     )
     return result
 
@@ -289,49 +253,6 @@ def gateway_dropped(preempted: float, addresses: frozenset[str], answers: Sequen
     return last
 
 
-def upstreams(header: str) -> tuple[str, ...]:
-    """Read the gateway's ``X-Served-By`` header.
-
-    >>> upstreams("10.0.1.5:11434, 10.0.1.6:11434")
-    ('10.0.1.5', '10.0.1.6')
-    """
-    # nginx separates upstreams of one group by a comma, of an internal redirect by a colon between spaces.
-    parts = re.split(r"\s*,\s*|\s+:\s+", header.strip())
-    return tuple(part.rsplit(":", 1)[0].strip("[]") for part in parts if part and part != "-")
-
-
-def recap(output: Iterable[str]) -> dict[str, int]:
-    """Sum up Ansible's PLAY RECAP.
-
-    Args:
-        output: Lines of ``ansible-playbook``.
-
-    Returns:
-        ``changed`` and ``failed`` (with unreachable) over all hosts, and ``hosts``: how many lines the recap had.
-    """
-    total = {"hosts": 0, "changed": 0, "failed": 0}
-    for line in output:
-        match = RECAP.match(line)
-        if match:
-            total["hosts"] += 1
-            total["changed"] += int(match["changed"])
-            total["failed"] += int(match["failed"]) + int(match["unreachable"])
-    return total
-
-
-def kill_time(output: Iterable[str]) -> float | None:
-    """Read from the output of ``lab/lab preempt`` when it killed the server.
-
-    >>> kill_time(["preempted gpu-1 0a1b at 1970-01-01T00:01:00.500+00:00"])
-    60.5
-    """
-    for line in output:
-        words = line.split()
-        if words[:1] == ["preempted"] and len(words) == 5:
-            return datetime.fromisoformat(words[4]).timestamp()
-    return None
-
-
 def figures(
     times: Timeline, answers: Sequence[Answer], site_s: float, site_again_changed: int
 ) -> dict[str, float | int | None]:
@@ -346,10 +267,11 @@ def figures(
     Returns:
         The figures; times are seconds since the preemption, None for what did not happen.
     """
+    asked = Figures(answers)
     return {
-        "requests_total": len(answers),
-        "requests_failed": sum(answer.failed for answer in answers),
-        "streams_cut": sum(answer.cut for answer in answers),
+        "requests_total": asked.asked,
+        "requests_failed": asked.failed,
+        "streams_cut": asked.cut,
         "detect_s": times.after("noticed"),
         "active_s": times.after("active"),
         "ready_s": times.after("ready"),

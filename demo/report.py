@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from demo.model import Answer, Timeline
+from demo.model import Timeline
+from tests.kit.answers import Answer, Figures
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -23,15 +24,6 @@ def moment(seconds: float) -> str:
     'T+7.2 s'
     """
     return "T+0" if seconds == 0 else f"T+{seconds:.1f} s"
-
-
-def clock(seconds: float) -> str:
-    """Format a duration.
-
-    >>> clock(75)
-    '1:15'
-    """
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
 def timeline_table(times: Timeline) -> str:
@@ -54,18 +46,16 @@ def load_summary(answers: Sequence[Answer], names: Mapping[str, str]) -> str:
         answers: All that was asked.
         names: Name of the server behind each overlay address.
     """
-    got = sum(answer.complete for answer in answers)
-    failed = sum(answer.failed for answer in answers)
-    cut = sum(answer.cut for answer in answers)
-    retried = sum(len(answer.upstreams) > 1 for answer in answers)
-    waits = sorted(answer.first - answer.asked for answer in answers if answer.first is not None)
-    last = [answer.upstreams[-1] for answer in answers if answer.complete and answer.upstreams]
-    served = Counter(names.get(address, address) for address in last)
+    found = Figures(answers)
+    served = Counter(names.get(answer.server, answer.server) for answer in answers if answer.complete and answer.server)
     lines = [
-        f"{len(answers)} answers asked for, {got} got, {failed} failed before their first byte, {cut} cut while running"
+        (
+            f"{found.asked} answers asked for, {found.complete} got, {found.failed} failed before their first byte, "
+            f"{found.cut} cut while running"
+        )
     ]
-    if waits:
-        lines.append(f"{retried} times the gateway went on to another server")
+    if waits := found.waits:
+        lines.append(f"{found.retried} times the gateway went on to another server")
         lines.append(f"wait for the first token: median {waits[len(waits) // 2]:.3f} s, longest {waits[-1]:.2f} s")
     if served:
         lines.append("answered by: " + ", ".join(f"{name} {count}" for name, count in sorted(served.items())))

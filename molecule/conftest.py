@@ -2,36 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any
-
 import pytest
+from openstack.connection import Connection
 
-from ansible_collections.gpuswarm.ollama.molecule import operations
-from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Connect, Host
+from tests.kit import cloud as kit
+from tests.kit.cluster import Cluster, Host, read_cluster
+from tests.kit.docker import Docker
 
 
-@pytest.fixture(scope="session")
+# Read for every module: a server that was created anew has another id, and another host key.
+@pytest.fixture(scope="module")
 def cluster() -> Cluster:
-    return operations.read_cluster()
+    return read_cluster()
 
 
-@pytest.fixture(scope="session")
-def connect(cluster: Cluster) -> Connect:
-    return cluster.connect
-
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def manager(cluster: Cluster) -> Host:
     return cluster.connect(cluster.manager)
 
 
-@pytest.fixture
-def docker(manager: Host) -> Callable[[str], Any]:
-    """Ask the manager's Docker; the answer is read as JSON, one value for each line."""
+@pytest.fixture(scope="module")
+def docker(manager: Host) -> Docker:
+    return Docker(manager)
 
-    def ask(command: str) -> Any:
-        return [json.loads(line) for line in manager.check_output(f"docker {command}").splitlines()]
 
-    return ask
+@pytest.fixture(scope="session")
+def cloud() -> Connection:
+    """The lab's cloud, as an ordinary member of the project."""
+    return kit.connect()

@@ -42,7 +42,7 @@ class Base:
 
 
 NODE = ("systemd", "systemd-sysv", "dbus", "openssh-server", "python3", "python3-apt", "ca-certificates", "curl",
-        "iproute2", "iptables", "iputils-ping", "kmod", "procps", "netbase")  # fmt: skip
+        "iproute2", "iptables", "iputils-ping", "kmod", "procps", "netbase", "sudo")  # fmt: skip
 # Most of the time goes into the packages that every base has: these two share one.
 SMALL = Base("trixie", ("ca-certificates", "libgomp1", "mtail"))
 BASES = {

@@ -5,27 +5,30 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import threading
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import httpx
 import pytest
 
-from ansible_collections.gpuswarm.ollama.molecule.operations import LAB, ROOT, failures, playbook
+from tests.kit import lab
+from tests.kit.ansible import changed, failures
+from tests.kit.answers import MODEL, Log
+from tests.kit.clients import ask, asking
+from tests.kit.cluster import Cluster, Host
+from tests.kit.docker import Docker
+from tests.kit.lab import INVENTORY, LAB
+from tests.kit.names import CONFIGURATION, PYTHON
+from tests.kit.waiting import until
+from tests.kit.watching import sampled
 
-if TYPE_CHECKING:
-    from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Connect, Host
-
-RECAP = re.compile(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
-
-
-def changes(output: str) -> dict[str, int]:
-    return {host: int(changed) for host, changed, _, _ in RECAP.findall(output)}
+SECOND, EXTRA = "tiny-too", "lab-gpu-4"
+# When the engine of a server was started.
+STARTED = "systemctl show --property=ActiveEnterTimestamp docker.service"
+# One client, whose answers come in one piece.
+LOAD: dict[str, Any] = {"streams": (False,), "tokens": 8, "pause_s": 0.1}
 
 
 @pytest.fixture(scope="module")
@@ -36,47 +39,24 @@ def secrets(manager: Host) -> dict[str, str]:
         return text.splitlines()[2]
 
     return {
-        "cloud password": (LAB / "member-password").read_text(encoding="utf-8").strip(),
+        "cloud password": (LAB.state / "member-password").read_text(encoding="utf-8").strip(),
         "join token of workers": manager.check_output("docker swarm join-token -q worker"),
         "join token of managers": manager.check_output("docker swarm join-token -q manager"),
-        "operator's private key": middle((LAB / "id_ed25519").read_text(encoding="utf-8")),
-        "manager's private key": middle(manager.check_output("cat /etc/gpuswarm/ssh/id_ed25519")),
+        "operator's private key": middle(LAB.ssh_key.read_text(encoding="utf-8")),
+        "manager's private key": middle(manager.check_output(f"cat {CONFIGURATION / 'ssh' / 'id_ed25519'}")),
     }
 
 
-@contextmanager
-def repeated(act: Callable[[], object], pause: float) -> Iterator[None]:
-    """Does something again and again, while other things happen."""
-    stop = threading.Event()
-
-    def go_on() -> None:
-        while not stop.wait(pause):
-            act()
-
-    thread = threading.Thread(target=go_on, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-
-
-@contextmanager
-def watched_arguments(secrets: dict[str, str]) -> Iterator[set[str]]:
-    """Names of secrets seen in an argument of any process here, those of the lab's servers (containers) included."""
+def in_arguments(secrets: dict[str, str]) -> set[str]:
+    """Names of secrets in an argument of any process here, those of the lab's servers (containers) included."""
     seen: set[str] = set()
-
-    def look() -> None:
-        for file in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = file.read_bytes()
-            except OSError:
-                continue  # it has ended
-            seen.update(name for name, secret in secrets.items() if secret.encode() in words)
-
-    with repeated(look, 0.1):
-        yield seen
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = file.read_bytes()
+        except OSError:
+            continue  # it has ended
+        seen.update(name for name, secret in secrets.items() if secret.encode() in words)
+    return seen
 
 
 def leaks(output: str, secrets: dict[str, str]) -> list[str]:
@@ -84,80 +64,68 @@ def leaks(output: str, secrets: dict[str, str]) -> list[str]:
 
 
 def test_check_mode_on_a_converged_cluster_reports_no_change(secrets: dict[str, str]) -> None:
-    output = playbook("site", "--check", "--diff")
-    assert set(changes(output).values()) == {0}, output[-6000:]
+    output = lab.playbook("site", "--check", "--diff").output
+    assert set(changed(output).values()) == {0}, output[-6000:]
     assert leaks(output, secrets) == []
 
 
 def test_status_shows_every_server(cluster: Cluster) -> None:
-    output = playbook("status")
-    for name in (cluster.manager, *cluster.workers):
+    output = lab.playbook("status").output
+    for name in cluster.names:
         assert re.search(rf"{name} +ACTIVE .* ready .* healthy", output), output
 
 
-def test_status_for_programs(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ANSIBLE_CALLBACK_RESULT_FORMAT", "json")
-    output = playbook("status", "-e", "status_output=json")
+def test_status_for_programs(cluster: Cluster) -> None:
+    as_json = {"ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+    output = lab.playbook("status", variables={"status_output": "json"}, env=as_json).output
     told = json.loads(output[output.rindex("=> {") + 3 : output.rindex("}") + 1])["msg"]
-    assert told["well"] is True
-    assert sorted(server["server"] for server in told["servers"]) == sorted((cluster.manager, *cluster.workers))
+    assert told["as_desired"] is True
+    assert sorted(server["server"] for server in told["servers"]) == sorted(cluster.names)
 
 
-SECOND = "tiny-too"
-
-
-@contextmanager
-def sampled(look: Callable[[], Any], pause: float) -> Iterator[list[Any]]:
-    """What ``look`` says again and again, while other things happen."""
-    seen: list[Any] = []
-    with repeated(lambda: seen.append(look()), pause):
-        yield seen
-
-
-def ask(cluster: Cluster, model: str) -> str:
-    """Have the gateway's next server answer; the server's address, or what went wrong."""
-    body = {"model": model, "prompt": "hello", "stream": False, "options": {"num_predict": 8}}
-    request = urllib.request.Request(f"{cluster.gateway}/api/generate", data=json.dumps(body).encode())  # noqa: S310 (http)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
-            return str(response.headers["X-Served-By"]) if json.load(response)["done"] else "failed: not done"
-    except (OSError, ValueError) as error:
-        return f"failed: {error}"
-
-
-def roll(inventory: Path, docker: Callable[[str], Any], *arguments: str) -> str:
+def roll(docker: Docker, *arguments: str, **options: Any) -> str:
     """Run site, and wait until Swarm has rolled."""
-    output = playbook("site", *arguments, inventory=inventory)
-    deadline = time.monotonic() + 300
-    while True:
-        # None when Swarm has not begun yet.
-        (status,) = docker("service inspect --format '{{json .UpdateStatus}}' gpuswarm_ollama")
-        state = (status or {}).get("State")
-        if state == "completed":
-            return output
-        tasks = docker("service ps --no-trunc --format '{{json .}}' gpuswarm_ollama")
-        assert state != "paused", tasks
-        assert time.monotonic() < deadline, (state, tasks)
-        time.sleep(1)
+    output = lab.playbook("site", *arguments, **options).output
+
+    def rolled() -> bool:
+        # There is no status when Swarm has not begun yet.
+        state = (docker.service().get("UpdateStatus") or {}).get("State")
+        assert state != "paused", docker.tasks(ended=True)
+        return bool(state == "completed")
+
+    until("Swarm has rolled", rolled, 300, 1, show=lambda: f"{docker.tasks(ended=True)}")
+    return output
 
 
 def configuration(cluster: Cluster) -> str:
     """Which configuration the gateway works with."""
-    with urllib.request.urlopen(f"{cluster.gateway}/health", timeout=10) as response:  # noqa: S310 (http)
-        return str(json.load(response)["configuration"])
+    return str(httpx.get(f"{cluster.gateway}/health", timeout=10).raise_for_status().json()["configuration"])
 
 
-def replicas(docker: Callable[[str], Any]) -> dict[str, str]:
-    """The running tasks of Ollama: their servers and ids."""
-    tasks = docker("service ps --filter desired-state=running --format '{{json .}}' gpuswarm_ollama")
-    return {task["Node"]: task["ID"] for task in tasks}
+def replicas(docker: Docker) -> dict[str, str]:
+    """The tasks of Ollama that are to run: their servers and ids."""
+    return {task.node: task.id for task in docker.tasks()}
 
 
-def test_a_server_a_model_and_a_setting_more_and_nothing_leaks_or_is_lost(
-    tmp_path: Path, cluster: Cluster, connect: Connect, docker: Callable[[str], Any], secrets: dict[str, str]
-) -> None:
-    inventory = tmp_path / "lab"
-    shutil.copytree(ROOT / "inventory" / "lab", inventory)
+@dataclass(frozen=True)
+class Grown:
+    """What was seen while the cluster got a server, a model and a setting more, and how things were before."""
+
+    output: str
+    log: Log
+    running: list[int]
+    in_arguments: set[str]
+    replicas: dict[str, str]
+    configuration: str
+
+
+@pytest.fixture(scope="module")
+def grown(
+    tmp_path_factory: pytest.TempPathFactory, cluster: Cluster, docker: Docker, secrets: dict[str, str]
+) -> Iterator[Grown]:
+    """The cluster with a server, a model and a setting more."""
+    inventory = tmp_path_factory.mktemp("inventory") / "lab"
+    shutil.copytree(INVENTORY, inventory)
     variables = inventory / "group_vars" / "all.yml"
     text = variables.read_text(encoding="utf-8")
     for old, new in (
@@ -168,63 +136,79 @@ def test_a_server_a_model_and_a_setting_more_and_nothing_leaks_or_is_lost(
         text = text.replace(old, new)
     variables.write_text(text, encoding="utf-8")
     configured, before = configuration(cluster), replicas(docker)
-    eye = connect(cluster.manager)  # a connection of the thread's own
+    eye = Docker(cluster.connect(cluster.manager))  # a connection of the thread's own
 
     def running() -> int:
         """Replicas that Swarm counts as running; with a health check these are the healthy ones."""
-        states = eye.check_output("docker service ps --format '{{.CurrentState}}' gpuswarm_ollama").splitlines()
-        return sum(state.startswith("Running") for state in states)
+        return sum(task.state == "running" for task in eye.tasks(ended=True))
 
-    with (
-        watched_arguments(secrets) as seen,
-        sampled(lambda: ask(cluster, "tiny"), 0.1) as answers,
-        sampled(running, 0.3) as counts,
-    ):
-        output = roll(inventory, docker, "-vvv")
-    assert leaks(output, secrets) == []
-    assert seen == set()
-    # Every server that was there has pulled the model before any replica was stopped; nothing else of it was changed.
-    assert {host: changed for host, changed in changes(output).items() if host in cluster.workers} == dict.fromkeys(
-        cluster.workers, 1
-    )
-    assert output.count(f"=> (item={SECOND})") >= len(cluster.workers), failures(output)
-    states = {node["Hostname"]: node["Status"] for node in docker("node ls --format '{{json .}}'")}
-    assert states["lab-gpu-4"] == "Ready"
-    after = replicas(docker)
-    assert sorted(after) == [*cluster.workers, "lab-gpu-4"]
-    assert not set(before.values()) & set(after.values()), "not all of them were replaced"
-    assert configuration(cluster) != configured
-    assert [answer for answer in answers if answer.startswith("failed")] == []
-    assert len(answers) > 50
-    assert min(counts) >= len(cluster.workers) - 1
-    served = [ask(cluster, SECOND) for _ in range(16)]
-    assert "failed" not in "".join(served)
-    assert len(set(served)) == len(cluster.workers) + 1
+    try:
+        with (
+            sampled(lambda: in_arguments(secrets), 0.1) as arguments,
+            asking(cluster.gateway, **LOAD) as log,
+            sampled(running, 0.3) as counts,
+        ):
+            output = roll(docker, "-vvv", inventory=inventory)
+        yield Grown(output, log, counts, set().union(*arguments), before, configured)
+    finally:
+        if EXTRA in docker.hostnames().values():
+            lab.playbook("site")
 
 
-def test_what_is_less_goes_without_a_lost_answer_and_models_when_asked_for(
-    cluster: Cluster, docker: Callable[[str], Any]
+def test_a_server_a_model_and_a_setting_more_and_nothing_leaks_or_is_lost(
+    grown: Grown, cluster: Cluster, docker: Docker, secrets: dict[str, str]
 ) -> None:
-    with sampled(lambda: ask(cluster, "tiny"), 0.1) as answers:
-        output = roll(ROOT / "inventory" / "lab", docker)
-    assert [answer for answer in answers if answer.startswith("failed")] == []
-    drained, deleted = output.find("Drain lab-gpu-4"), output.find("Delete the server")
+    assert leaks(grown.output, secrets) == []
+    assert grown.in_arguments == set()
+    # Every server that was there has pulled the model before any replica was stopped; nothing else of it was changed.
+    changes = changed(grown.output)
+    assert {host: changes[host] for host in cluster.workers} == dict.fromkeys(cluster.workers, 1)
+    assert grown.output.count(f"=> (item={SECOND})") >= len(cluster.workers), failures(grown.output)
+    assert {node.hostname: node.state for node in docker.nodes()}[EXTRA] == "ready"
+    after = replicas(docker)
+    assert sorted(after) == [*cluster.workers, EXTRA]
+    assert not set(grown.replicas.values()) & set(after.values()), "not all of them were replaced"
+    assert configuration(cluster) != grown.configuration
+    assert grown.log.lost() == []
+    assert len(grown.log.answers()) > 50
+    assert min(grown.running) >= len(cluster.workers) - 1
+    served = [ask(cluster.gateway, SECOND, stream=False, tokens=8) for _ in range(16)]
+    assert all(answer.complete for answer in served), served
+    assert len({answer.server for answer in served}) == len(cluster.workers) + 1
+
+
+@pytest.mark.usefixtures("grown")
+def test_what_is_less_goes_without_a_lost_answer_and_models_when_asked_for(cluster: Cluster, docker: Docker) -> None:
+    # Two engines have a configuration that they have not read: each is restarted, while the others serve.
+    restarted = cluster.workers[:2]
+    before = {name: cluster.connect(name).check_output(STARTED) for name in cluster.names}
+    for name in restarted:
+        cluster.connect(name).check_output("touch /etc/docker/daemon.json")
+    with asking(cluster.gateway, **LOAD) as log:
+        output = roll(docker)
+    assert log.lost() == []
+    after = {name: cluster.connect(name).check_output(STARTED) for name in cluster.names}
+    assert {name for name in cluster.names if before[name] != after[name]} == set(restarted)
+    assert (
+        output.index(f"Drain {restarted[0]}")
+        < output.index(f"Activate {restarted[0]}")
+        < output.index(f"Drain {restarted[1]}")
+    )
+    drained, deleted = output.find(f"Drain {EXTRA}"), output.find("Delete the server")
     assert 0 < drained < deleted
-    names = [node["Hostname"] for node in docker("node ls --format '{{json .}}'")]
-    assert sorted(names) == sorted((cluster.manager, *cluster.workers))
+    assert sorted(docker.hostnames().values()) == sorted(cluster.names)
     assert sorted(replicas(docker)) == list(cluster.workers)
-    listed = subprocess.run(["lab/lab", "status"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60)
-    assert "lab-gpu-4" not in listed.stdout
-    # The list, check mode and the second run are shown in tests/integration/gateway/test_models.py.
-    assert not ask(cluster, SECOND).startswith("failed"), "it went by itself"
-    assert changes(playbook("prune", "-e", "ollama_prune=true")) == dict.fromkeys(cluster.workers, 1)
-    assert ask(cluster, SECOND).startswith("failed: HTTP Error 404")
-    assert not ask(cluster, "tiny").startswith("failed")
+    assert EXTRA not in lab.command("status", limit_s=60).stdout
+    # The list, check mode and the second run are shown in tests/bed/models/test_models.py.
+    assert ask(cluster.gateway, SECOND, stream=False, tokens=8).status == 404, "it would evict what is configured"
+    pruned = lab.playbook("prune", variables={"ollama_prune": "true"})
+    assert changed(pruned.output) == dict.fromkeys(cluster.workers, 1), "it went by itself"
+    assert ask(cluster.gateway, MODEL, stream=False, tokens=8).complete
 
 
 def test_of_two_recoveries_at_once_the_second_leaves(manager: Host) -> None:
     unit = "grep -h ^Environment= /etc/systemd/system/gpuswarm-recover.service | cut -d= -f2- | grep -v PYTHONDONT"
-    run = "/opt/gpuswarm/venv/bin/ansible-playbook gpuswarm.ollama.recover"
+    run = f"{PYTHON.with_name('ansible-playbook')} gpuswarm.ollama.recover"
     both = manager.check_output(
         f"cd / && export $({unit}) && ({run} >/tmp/first 2>&1; echo $? >>/tmp/first) & "
         f"cd / && export $({unit}) && {run} >/tmp/second 2>&1; echo $? >>/tmp/second; wait; "
@@ -237,12 +221,10 @@ def test_of_two_recoveries_at_once_the_second_leaves(manager: Host) -> None:
     assert "Observe the swarm" not in left[0]
 
 
-def test_no_file_that_others_can_read_holds_a_secret(
-    cluster: Cluster, connect: Connect, secrets: dict[str, str]
-) -> None:
+def test_no_file_that_others_can_read_holds_a_secret(cluster: Cluster, secrets: dict[str, str]) -> None:
     patterns = "\n".join(secrets.values())
-    for name in (cluster.manager, *cluster.workers):
-        host = connect(name)
+    for name in cluster.names:
+        host = cluster.connect(name)
         # The patterns go in by standard input: an argument would be a leak of the test's own.
         found = host.run(
             "grep -lFf - $(find /etc /opt /root /run /tmp /usr/local /var -xdev -path /var/lib/docker -prune -o "

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Connect, Host
+from tests.kit import manager as kit
+from tests.kit.cluster import Cluster, Host
+from tests.kit.docker import Docker, Node, parse_nodes
+from tests.kit.paths import BUILD
 
-RECORD = Path(__file__).resolve().parents[2] / "build" / "molecule" / "before.json"
+RECORD = BUILD / "molecule" / "before.json"
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +22,8 @@ def before() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def nodes(manager: Host) -> list[dict[str, Any]]:
-    result: list[dict[str, Any]] = json.loads(manager.check_output("docker node ls -q | xargs docker node inspect"))
-    return result
-
-
-@pytest.fixture(scope="module")
 def journal(manager: Host, before: dict[str, Any]) -> list[dict[str, Any]]:
-    lines = manager.file("/var/lib/gpuswarm/journal.jsonl").content_string.splitlines()
-    entries = [json.loads(line) for line in lines]
-    return [entry for entry in entries if entry["epoch"] > before["preempted"]]
+    return kit.journal(manager, None, before["preempted"])
 
 
 def test_it_is_the_same_server(cluster: Cluster, before: dict[str, Any]) -> None:
@@ -42,35 +34,32 @@ def test_it_is_the_same_server(cluster: Cluster, before: dict[str, Any]) -> None
     assert "preemptible" in now["tags"]
 
 
-def test_nodes_keep_their_ids_and_labels(nodes: list[dict[str, Any]], before: dict[str, Any]) -> None:
-    def facts(items: list[dict[str, Any]]) -> dict[str, tuple[str, dict[str, str], str]]:
-        return {
-            node["ID"]: (node["Description"]["Hostname"], node["Spec"]["Labels"], node["Status"]["State"])
-            for node in items
-        }
+def test_nodes_keep_their_ids_and_labels(docker: Docker, before: dict[str, Any]) -> None:
+    def by_id(nodes: list[Node]) -> list[Node]:
+        return sorted(nodes, key=lambda node: node.id)
 
-    assert facts(nodes) == facts(before["nodes"])
+    assert by_id(docker.nodes()) == by_id(parse_nodes(before["nodes"]))
 
 
 def test_the_timer_did_it(journal: list[dict[str, Any]], before: dict[str, Any]) -> None:
     phases = [entry["phase"] for entry in journal if entry["server"] == before["victim"]]
     # By the probe, which asks the cloud, and by the playbook that it starts.
-    assert phases == ["noticed", "restoring", "noticed", "active", "ready", "healthy", "done"]
+    assert phases == ["noticed", "restore", "noticed", "active", "ready", "healthy", "done"]
 
 
 def test_nobody_else_was_touched(journal: list[dict[str, Any]], before: dict[str, Any]) -> None:
     assert {entry["server"] for entry in journal} == {before["victim"]}
 
 
-def test_ollama_runs_on_it_again(docker: Callable[[str], Any], cluster: Cluster) -> None:
-    tasks = docker("service ps --filter desired-state=running --format '{{json .}}' gpuswarm_ollama")
-    assert sorted(task["Node"] for task in tasks) == list(cluster.workers)
-    assert all(task["CurrentState"].startswith("Running") for task in tasks)
+def test_ollama_runs_on_it_again(docker: Docker, cluster: Cluster) -> None:
+    tasks = docker.tasks()
+    assert sorted(task.node for task in tasks) == list(cluster.workers)
+    assert all(task.state == "running" for task in tasks)
 
 
-def test_its_engine_asked_the_manager_first(connect: Connect, before: dict[str, Any], cluster: Cluster) -> None:
+def test_its_engine_asked_the_manager_first(before: dict[str, Any], cluster: Cluster) -> None:
     """What is left of that after the first seconds of the engine that came up with the server."""
-    victim, manager = connect(before["victim"]), cluster.address(cluster.manager)
+    victim, manager = cluster.connect(before["victim"]), cluster.address(cluster.manager)
     for table, others in (
         ("filter", "-j REJECT --reject-with icmp-port-unreachable"),
         ("nat", f"-j DNAT --to-destination {manager}"),

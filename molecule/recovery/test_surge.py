@@ -1,37 +1,28 @@
-"""One server more while the others are rotated: it comes first, goes last, and clients see nothing of either.
+"""A surge server while the others are rotated: it comes first, goes last, and clients see nothing of either.
 
 The day is shortened on the manager, so that one GPU server after the other is due, the oldest first.
 """
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import openstack
 import pytest
+from openstack.connection import Connection
 
-from ansible_collections.gpuswarm.ollama.molecule.operations import (
-    ROOT,
-    asking,
-    journal,
-    nodes_of,
-    settings,
-    wait_that,
-    wait_until_well,
-)
+from tests.kit import lab
+from tests.kit.clients import asking
+from tests.kit.cluster import Cluster, Host
+from tests.kit.docker import Docker
+from tests.kit.manager import journal, settings, wait_that, wait_until_as_desired
 
-if TYPE_CHECKING:
-    from ansible_collections.gpuswarm.ollama.molecule.operations import Cluster, Host
-
-SERVICE = "gpuswarm_ollama"
 LIMIT_S = 900
-MARGIN_S = 3600  # half of it is how long the rotation waits for the extra server
+MARGIN_S = 3600  # half of it is how long the rotation waits for the surge server
 ZONE = "ru-7b"  # where the fourth server comes
 
 
@@ -40,18 +31,8 @@ def when(manager: Host, server: str, since: float, phase: str) -> float | None:
     return next((float(line["epoch"]) for line in journal(manager, server, since) if line["phase"] == phase), None)
 
 
-def healthy(manager: Host) -> set[str]:
-    """The servers whose Ollama the gateway may send requests to."""
-    tasks = manager.check_output(
-        f"docker service ps --filter desired-state=running --format '{{{{.Node}}}} {{{{.CurrentState}}}}' {SERVICE}"
-    )
-    words = [line.split() for line in tasks.splitlines()]
-    return {task[0] for task in words if len(task) > 1 and task[1] == "Running"}
-
-
-def resources() -> dict[str, list[str]]:
+def resources(cloud: Connection) -> dict[str, list[str]]:
     """Everything in the cloud that costs money, and the ports."""
-    cloud = openstack.connect(cloud="lab")
     return {
         "servers": sorted(f"{server.name} {server.id}" for server in cloud.compute.servers()),
         "volumes": sorted(f"{volume.name} {volume.id}" for volume in cloud.block_storage.volumes()),
@@ -59,14 +40,9 @@ def resources() -> dict[str, list[str]]:
     }
 
 
-def replicas(manager: Host) -> int:
-    template = "{{.Spec.Mode.Replicated.Replicas}}"
-    return int(manager.check_output(f"docker service inspect --format '{template}' {SERVICE}"))
-
-
-def by_age(cluster: Cluster) -> list[tuple[str, float]]:
+def by_age(cluster: Cluster, cloud: Connection) -> list[tuple[str, float]]:
     """The GPU servers, the oldest first, and when each was started (seconds since the epoch)."""
-    servers = openstack.connect(cloud="lab").compute.servers()
+    servers = cloud.compute.servers()
     started = [
         (server.name, datetime.fromisoformat(server.launched_at).replace(tzinfo=UTC).timestamp())
         for server in servers
@@ -78,11 +54,11 @@ def by_age(cluster: Cluster) -> list[tuple[str, float]]:
 @contextmanager
 def last_hour_of(manager: Host, started: float) -> Iterator[Callable[[float], None]]:
     """Servers that were started then or before are due; the function takes another moment, 0 for none."""
-    wait_until_well(manager)
+    wait_until_as_desired(manager)
 
     def named(started: float) -> tuple[dict[str, Any], dict[str, Any]]:
         age = int(time.time() - started) if started else 10 * 86400
-        rotation = {"surge": True, "max_age": age + MARGIN_S, "margin": MARGIN_S}
+        rotation = {"surge": True, "full_hour": False, "max_age": age + MARGIN_S, "margin": MARGIN_S}
         prefixes = {"max_age": "recovery_"}
         variables = {prefixes.get(key, "recovery_rotation_") + key: value for key, value in rotation.items()}
         return variables, {"rotation": rotation}
@@ -92,43 +68,52 @@ def last_hour_of(manager: Host, started: float) -> Iterator[Callable[[float], No
 
 
 @pytest.fixture
-def unharmed(manager: Host) -> Iterator[None]:
+def unharmed(manager: Host, docker: Docker, cloud: Connection) -> Iterator[None]:
     """Nothing is lost, exchanged or left over, in the cloud or in the swarm."""
-    before = resources(), nodes_of(manager), replicas(manager)
+
+    def everything() -> tuple[object, ...]:
+        return resources(cloud), docker.hostnames(), docker.service()["Spec"]["Mode"]["Replicated"]["Replicas"]
+
+    before = everything()
     yield
-    wait_until_well(manager)
-    assert (resources(), nodes_of(manager), replicas(manager)) == before
+    wait_until_as_desired(manager)
+    assert everything() == before
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_a_rotation_of_all_servers_with_one_more_loses_nothing(cluster: Cluster, manager: Host) -> None:
-    order = by_age(cluster)
+def test_a_rotation_of_all_servers_with_one_more_loses_nothing(
+    cluster: Cluster, manager: Host, docker: Docker, cloud: Connection
+) -> None:
+    order = by_age(cluster, cloud)
     names = [name for name, _ in order]
     extra = f"lab-gpu-{len(cluster.workers) + 1}"
     since = time.time()
     samples: list[tuple[float, set[str]]] = []
 
     def come(server: str, phase: str) -> bool:
-        samples.append((time.time(), healthy(manager)))
+        # The servers whose Ollama the gateway may send requests to.
+        samples.append((time.time(), set(docker.running())))
         return when(manager, server, since, phase) is not None
 
     with asking(cluster.gateway) as log, last_hour_of(manager, order[0][1]) as due:
         for number, name in enumerate(names):
-            wait_that(manager, partial(come, name, "active"), LIMIT_S)
-            # It is young again; the next one is due before this one is healthy, so that the extra server stays.
+            wait_that(manager, f"{name} is active", partial(come, name, "active"), LIMIT_S)
+            # It is young again; the next one is due before this one is healthy, so that the surge server stays.
             due(order[number + 1][1] if number + 1 < len(order) else 0)
-        wait_that(manager, lambda: come(names[-1], "done"), LIMIT_S)
-        wait_that(manager, lambda: come(extra, "retiring"), LIMIT_S)
+        wait_that(manager, "the last one is done", lambda: come(names[-1], "done"), LIMIT_S)
+        wait_that(manager, f"{extra} is removed", lambda: come(extra, "remove_surge"), LIMIT_S)
         wait_that(
-            manager, lambda: come(extra, "done") and journal(manager, extra, since)[-1]["phase"] == "done", LIMIT_S
+            manager,
+            f"{extra} is gone",
+            lambda: come(extra, "done") and journal(manager, extra, since)[-1]["phase"] == "done",
+            LIMIT_S,
         )
-    answers = log.answers()
-    assert [answer for answer in answers if not answer.complete] == []
-    assert len(answers) > 100
-    turns = [(name, when(manager, name, since, "rotating"), when(manager, name, since, "done")) for name in names]
-    gone = when(manager, extra, since, "retiring")
+    assert log.lost() == []
+    assert len(log.answers()) > 100
+    turns = [(name, when(manager, name, since, "rotate"), when(manager, name, since, "done")) for name in names]
+    gone = when(manager, extra, since, "remove_surge")
     assert gone is not None
-    # One after the other, each once, the oldest first; the extra server is there before the first and after the last.
+    # One after the other, each once, the oldest first; the surge server is there before the first and after the last.
     moments = [moment for _, rotating, done in turns for moment in (rotating, done)]
     assert None not in moments, turns
     assert moments == sorted(moments, key=float)  # type: ignore[arg-type]
@@ -141,27 +126,27 @@ def test_a_rotation_of_all_servers_with_one_more_loses_nothing(cluster: Cluster,
     assert len(fewest[1]) >= len(cluster.workers), fewest
     phases = [line["phase"] for name in (*names, extra) for line in journal(manager, name, since)]
     assert "failed" not in phases
-    assert phases.count("rotating") == len(names)
+    assert phases.count("rotate") == len(names)
 
 
 @pytest.mark.thorough  # the gate: unit test_surge.py (a surge that fails), and the rotation above
 @pytest.mark.usefixtures("unharmed")
-def test_without_room_for_it_the_rotation_goes_on(cluster: Cluster, manager: Host) -> None:
-    victim, started = by_age(cluster)[0]
+def test_without_room_for_it_the_rotation_goes_on(cluster: Cluster, manager: Host, cloud: Connection) -> None:
+    victim, started = by_age(cluster, cloud)[0]
     extra = f"lab-gpu-{len(cluster.workers) + 1}"
     since = time.time()
-    subprocess.run(["lab/lab", "exhaust", ZONE], cwd=ROOT, check=True, timeout=60)
-    try:
-        with asking(cluster.gateway) as log, last_hour_of(manager, started) as due:
-            wait_that(manager, lambda: when(manager, extra, since, "failed") is not None, LIMIT_S)
-            # The one that is rotated may belong there.
-            subprocess.run(["lab/lab", "release", ZONE], cwd=ROOT, check=True, timeout=60)
-            wait_that(manager, lambda: when(manager, victim, since, "active") is not None, LIMIT_S)
-            due(0)
-            wait_that(manager, lambda: when(manager, victim, since, "done") is not None, LIMIT_S)
-    finally:
-        subprocess.run(["lab/lab", "release", ZONE], cwd=ROOT, check=True, timeout=60)
-    assert [answer for answer in log.answers() if not answer.complete] == []
+
+    def come(server: str, phase: str) -> bool:
+        return when(manager, server, since, phase) is not None
+
+    with lab.without_room(ZONE) as release, asking(cluster.gateway) as log, last_hour_of(manager, started) as due:
+        wait_that(manager, f"{extra} has failed", lambda: come(extra, "failed"), LIMIT_S)
+        # The one that is rotated may belong there.
+        release()
+        wait_that(manager, f"{victim} is active", lambda: come(victim, "active"), LIMIT_S)
+        due(0)
+        wait_that(manager, f"{victim} is done", lambda: come(victim, "done"), LIMIT_S)
+    assert log.lost() == []
     noticed = next(line for line in journal(manager, victim, since) if line["phase"] == "noticed")
     assert f"without {extra}" in noticed["cause"]
     phases = [line["phase"] for line in journal(manager, extra, since)]

@@ -13,9 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
-import platform
-import subprocess
 import sys
 import threading
 import time
@@ -23,20 +20,30 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-import openstack
-
 from demo.model import Timeline, known_before, timeline
-from demo.run import JOURNAL, MODEL, WORK, Cluster, environment, preempt, read_cluster, running, ssh_command
-from demo.sources import Asker, CloudWatcher, Log, ManagerWatcher
+from demo.sources import CloudWatcher, Log, ManagerWatcher
+from tests.bench.goals import Goal, goal, machine, told
+from tests.kit import ansible, cloud, lab
+from tests.kit.answers import Figures
+from tests.kit.clients import Asker
+from tests.kit.cluster import read_cluster
+from tests.kit.door import Door
+from tests.kit.lab import preempt
+from tests.kit.manager import wait_until_as_desired
+from tests.kit.names import JOURNAL, MAINTENANCE, PROBE_SETTINGS, PYTHON, SOFTWARE, STATE
+from tests.kit.paths import BUILD, ROOT
+from tests.kit.watching import running
 
-ROOT = Path(__file__).resolve().parents[2]
-RESULT = ROOT / "build" / "bench" / "recovery.json"
+OUTPUT = BUILD / "bench"
+RESULT = OUTPUT / "recovery.json"
 STEPS = ("dropped", "noticed", "active", "ready", "healthy", "answers")
 CLIENTS = 2
 LIMIT_S = 600.0
+PLAYBOOK_LIMIT_S = 1800.0
+LOG = OUTPUT / "ansible.log"  # of the last playbook
 QUIET_S = 5.0  # between two runs
 # Docker's gossip (memberlist) probes more slowly after it has missed most of its members, and takes three quarters of a
 # minute to trust itself again. Nobody loses all servers twice within a minute.
@@ -47,9 +54,10 @@ PROBES = 20
 RUNS = {
     "restored": (20, 4, "one server, restored"),
     "restored-three": (7, 1, "all three at once, restored"),
-    "recreated": (4, 1, "one server, re-created"),
+    "recreated": (4, 3, "one server, re-created"),
     "recreated-three": (2, 1, "all three at once, re-created"),
     "rotations": (1, 1, "all servers rotated under load"),
+    "engine": (5, 1, "the manager's engine, restarted"),
     "peer": (2, 0, "one server, restored by the plain peer"),
 }
 
@@ -81,13 +89,11 @@ class Rotation:
 
 
 @dataclass(frozen=True)
-class Goal:
-    """A figure, what it may be at most, and whether it is."""
+class Engine:
+    """One restart of the manager's engine: seconds without a gateway, and with one that had no servers."""
 
-    name: str
-    value: float | None
-    limit: float
-    met: bool
+    refused: float
+    without: float
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -106,13 +112,12 @@ def of(rows: Sequence[Row], case: str, step: str) -> list[float]:
     return [math.inf if value is None else value for value in values]
 
 
-def goal(name: str, value: float | None, limit: float) -> Goal:
-    """Compare a figure with its limit. No figure meets no goal."""
-    met = value is not None and value <= limit
-    return Goal(name, None if value is None or math.isinf(value) else round(value, 3), round(limit, 3), met)
-
-
-def goals(rows: Sequence[Row], probe_cpu: Sequence[float], rotations: Sequence[Rotation] = ()) -> list[Goal]:
+def goals(
+    rows: Sequence[Row],
+    probe_cpu: Sequence[float],
+    rotations: Sequence[Rotation] = (),
+    engines: Sequence[Engine] = (),
+) -> list[Goal]:
     """The issue's goals, as far as the cases were run."""
     found = []
     cases = {row.case for row in rows}
@@ -133,6 +138,9 @@ def goals(rows: Sequence[Row], probe_cpu: Sequence[float], rotations: Sequence[R
         found.append(goal("idle probe, mean CPU s", sum(probe_cpu) / len(probe_cpu), 0.2))
     if rotations:
         found.append(goal("rotation: requests lost", sum(item.failed + item.cut for item in rotations), 0))
+    if engines:
+        found.append(goal("manager's engine restarted: refused, s", max(item.refused for item in engines), 5.0))
+        found.append(goal("manager's engine restarted: no server, s", max(item.without for item in engines), 1.0))
     return found
 
 
@@ -145,31 +153,20 @@ def table(rows: Sequence[Row], found: Sequence[Goal]) -> list[str]:
             values = of(rows, case, step)
             cells.append(f"{percentile(values, 0.5):>8.1f} /{percentile(values, 0.95):>6.1f}")
         lines.append(f"{case:<17}{sum(row.case == case for row in rows):<4}" + "".join(cells))
-    for item in found:
-        value = "nothing measured" if item.value is None else f"{item.value:g}"
-        miss = "" if item.met or item.value is None else f", {item.value - item.limit:.2f} too much"
-        lines.append(f"{'met' if item.met else 'MISSED'}: {item.name}: {value} (limit {item.limit:g}){miss}")
-    return lines
+    return [*lines, *told(found)]
 
 
 class Bench:
     """The cluster, and what was measured on it."""
 
     def __init__(self) -> None:
-        os.environ.update(environment())
-        WORK.mkdir(parents=True, exist_ok=True)
-        self.cluster: Cluster = read_cluster()
+        self.cluster = read_cluster()
+        self.manager = self.cluster.connect(self.cluster.manager)
         self.rows: list[Row] = []
         self.probe_cpu: list[float] = []
         self.rotations: list[Rotation] = []
-        self.connection = openstack.connect()
-
-    def ssh(self, command: str, limit_s: float = 120) -> str:
-        """Run something on the manager."""
-        result = subprocess.run(
-            [*ssh_command(self.cluster), command], capture_output=True, text=True, check=True, timeout=limit_s
-        )
-        return result.stdout
+        self.engines: list[Engine] = []
+        self.connection = cloud.connect()
 
     def probes(self) -> None:
         """CPU seconds of looks that find nothing to do, as systemd starts them."""
@@ -181,8 +178,8 @@ class Bench:
             "    after = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
             "    print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)\n"
         )
-        probe = "/opt/gpuswarm/venv/bin/python -I -S /opt/gpuswarm/probe.py /etc/gpuswarm/probe.json"
-        text = self.ssh(f"XDG_CACHE_HOME=/var/lib/gpuswarm/cache python3 -c '{program}' {PROBES} {probe}")
+        probe = f"{PYTHON} -I -S {SOFTWARE / 'probe.py'} {PROBE_SETTINGS}"
+        text = self.manager.check_output(f"XDG_CACHE_HOME={STATE / 'cache'} python3 -c '{program}' {PROBES} {probe}")
         self.probe_cpu = [float(line) for line in text.split()]
         self.save()
 
@@ -191,8 +188,8 @@ class Bench:
         """A cluster that is well, clients that keep asking it, and everything that can be seen of it."""
         self.settle(quiet_s)
         log = Log()
-        manager = ManagerWatcher(log, ssh_command(self.cluster), JOURNAL)
-        askers = [Asker(log, number, self.cluster.gateway, MODEL) for number in range(CLIENTS)]
+        manager = ManagerWatcher(log, self.cluster.remote(self.cluster.manager, f"exec python3 -u - {JOURNAL}"))
+        askers = [Asker(log, self.cluster.gateway) for _ in range(CLIENTS)]
         with running([CloudWatcher(log), manager, *askers]):
             if not manager.fed.wait(30):
                 sys.exit(f"the manager tells nothing over SSH: {log.troubles().get('manager', 'no output')}")
@@ -232,46 +229,42 @@ class Bench:
 
     def settle(self, quiet_s: float = QUIET_S) -> None:
         """Wait until everything is well and no recovery is at work, and a while longer."""
-        deadline = time.monotonic() + LIMIT_S
-        while time.monotonic() < deadline:
-            command = "gpuswarm-status -o json; systemctl is-active gpuswarm-recover.service || true"
-            text = self.ssh(f"{{ {command}; }} 2>&1 || true")
-            if '"well": true' in text and not text.rstrip().endswith("activating"):
-                time.sleep(quiet_s)
-                return
-            time.sleep(2)
-        sys.exit(f"the cluster does not become well:\n{text[-3000:]}")
-
-    def delete(self, name: str) -> float:
-        """A server that is gone for good, its disk too."""
-        server = self.connection.compute.find_server(name, ignore_missing=False)
-        volumes = [volume["id"] for volume in self.connection.compute.get_server(server.id).attached_volumes]
-        gone = time.time()
-        self.connection.compute.delete_server(server.id)
-        self.connection.compute.wait_for_delete(server, interval=0.5, wait=60)
-        for volume in volumes:
-            self.connection.block_storage.delete_volume(volume)
-        return gone
+        wait_until_as_desired(self.manager, LIMIT_S)
+        time.sleep(quiet_s)
 
     def rotate(self) -> None:
         """Give every GPU server a new life, one after the other, while clients keep asking."""
         with self.watching() as log:
             began = time.monotonic()
             for name in self.cluster.workers:
-                self._playbook("rotate", "-e", f"rotate_server={name}", check=True)
+                lab.playbook("rotate", variables={"rotate_server": name}, limit_s=PLAYBOOK_LIMIT_S, log=LOG)
             seconds = time.monotonic() - began
-        answers = log.answers()
-        lost, cut = sum(item.failed for item in answers), sum(item.cut for item in answers)
-        self.rotations.append(Rotation(round(seconds, 1), len(answers), lost, cut))
+        seen = Figures(log.answers())
+        self.rotations.append(Rotation(round(seconds, 1), seen.asked, seen.failed, seen.cut))
         print(f"rotation: {self.rotations[-1]}", flush=True)
-        for error in sorted({item.error for item in answers if item.error})[:5]:
+        for error in seen.errors[:5]:
             print(f"  an error that a client saw: {error}", flush=True)
+        self.save()
+
+    def restart_engine(self) -> None:
+        """Restart Docker on the manager, where the gateway is."""
+        self.settle()
+        door = Door(self.cluster.gateway)
+        with running([door]):
+            time.sleep(1)
+            self.manager.check_output("systemctl restart docker.service")
+            until = time.monotonic() + LIMIT_S
+            time.sleep(QUIET_S)
+            while door.last != "ready" and time.monotonic() < until:
+                time.sleep(0.2)
+        self.engines.append(Engine(round(door.seconds["refused"], 2), round(door.seconds["without servers"], 2)))
+        print(f"the manager's engine restarted: {self.engines[-1]}", flush=True)
         self.save()
 
     def peer(self, runs: int) -> None:
         """The plain loop, in the place of the recovery loop."""
         self.settle()
-        self.ssh("touch /etc/gpuswarm/maintenance")
+        self.manager.check_output(f"touch {MAINTENANCE}")
         stop = threading.Event()
         worker = threading.Thread(target=self._peer_loop, args=(stop,), daemon=True)
         worker.start()
@@ -281,35 +274,28 @@ class Bench:
         finally:
             stop.set()
             worker.join(timeout=LIMIT_S)
-            self.ssh("rm -f /etc/gpuswarm/maintenance")
+            self.manager.check_output(f"rm -f {MAINTENANCE}")
 
     def _peer_loop(self, stop: threading.Event) -> None:
+        quietly: dict[str, Any] = {"limit_s": PLAYBOOK_LIMIT_S, "check": False, "log": LOG}
         while not stop.wait(PEER_EVERY_S - time.time() % PEER_EVERY_S):
             shelved = [s.name for s in self.connection.compute.servers() if s.status.startswith("SHELVED")]
             for name in shelved:
-                action = ["-m", "openstack.cloud.server_action", "-a", f"server={name} action=unshelve timeout=300"]
-                self._quietly(["ansible", "localhost", *action])
+                action = ("-m", "openstack.cloud.server_action", "-a", f"server={name} action=unshelve timeout=300")
+                ansible.run("ansible", "localhost", *action, env=lab.variables(), **quietly)
             if shelved:
-                self._playbook("site")
-
-    def _playbook(self, name: str, *arguments: str, check: bool = False) -> None:
-        self._quietly(["ansible-playbook", "-i", "inventory/lab", f"playbooks/{name}.yml", *arguments], check=check)
-
-    def _quietly(self, command: Sequence[str], *, check: bool = False) -> None:
-        with (RESULT.parent / "ansible.log").open("ab") as log:
-            subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=check, timeout=1800, env=environment())
+                lab.playbook("site", **quietly)
 
     def save(self) -> list[Goal]:
         """Write what there is so far."""
-        found = goals(self.rows, self.probe_cpu, self.rotations)
-        cores = os.cpu_count()
-        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+        found = goals(self.rows, self.probe_cpu, self.rotations, self.engines)
         text: dict[str, Any] = {
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": f"{cores} cores, {memory} GiB, Linux {platform.release()}, load {os.getloadavg()[1]:.1f}",
+            "machine": machine(),
             "rows": [asdict(row) for row in self.rows],
             "probe_cpu": self.probe_cpu,
             "rotations": [asdict(item) for item in self.rotations],
+            "engines": [asdict(item) for item in self.engines],
             "goals": [asdict(item) for item in found],
         }
         RESULT.parent.mkdir(parents=True, exist_ok=True)
@@ -332,6 +318,7 @@ def main() -> int:
             setattr(arguments, attribute, short if arguments.short else whole)
     bench = Bench()
     workers = bench.cluster.workers
+    delete = partial(cloud.delete_with_disk, bench.connection)
     bench.settle()
     bench.probes()
     for run in range(1, arguments.restored + 1):
@@ -339,11 +326,13 @@ def main() -> int:
     for run in range(1, arguments.restored_three + 1):
         bench.measure("restored, three", run, workers, preempt)
     for run in range(1, arguments.recreated + 1):
-        bench.measure("re-created, one", run, [workers[run % len(workers)]], bench.delete)
+        bench.measure("re-created, one", run, [workers[run % len(workers)]], delete)
     for run in range(1, arguments.recreated_three + 1):
-        bench.measure("re-created, three", run, workers, bench.delete)
+        bench.measure("re-created, three", run, workers, delete)
     for _ in range(arguments.rotations):
         bench.rotate()
+    for _ in range(arguments.engine):
+        bench.restart_engine()
     if arguments.peer:
         bench.peer(arguments.peer)
     found = bench.save()

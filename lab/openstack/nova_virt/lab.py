@@ -50,6 +50,8 @@ from oslo_log import log as logging
 LOG = logging.getLogger(__name__)
 
 # An image may have 127 layers; a disk that was taken over this often is flattened to one.
+# Of the user debian, as the images have it.
+USER_ID = 1000
 MAX_LAYERS = 90
 STOP_TIMEOUT_S = 10
 LIFECYCLE = {Change.STARTED: event.EVENT_LIFECYCLE_STARTED, Change.STOPPED: event.EVENT_LIFECYCLE_STOPPED}
@@ -300,8 +302,8 @@ def boot_volume(block_device_info: Any) -> str | None:
 
 
 def keys_on_disk(container: str) -> list[str]:
-    """Public keys that root of a new server has already: those of an earlier server with the same boot volume."""
-    archive = docker("cp", f"{container}:/root/.ssh/authorized_keys", "-", check=False)
+    """Public keys that a new server has already: those of an earlier server with the same boot volume."""
+    archive = docker("cp", f"{container}:/home/debian/.ssh/authorized_keys", "-", check=False)
     if not archive:
         return []
     with tarfile.open(fileobj=io.BytesIO(archive.encode())) as tar:
@@ -310,17 +312,17 @@ def keys_on_disk(container: str) -> list[str]:
 
 
 def authorized_keys(present: list[str], key: str | None) -> bytes:
-    """Tar archive that adds a server's key pair to root's, as cloud-init does at a server's first boot."""
+    """Tar archive that adds a server's key pair to its user's, as cloud-init does at a server's first boot."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as tar:
-        directory = tarfile.TarInfo("root/.ssh")
-        directory.type, directory.mode = tarfile.DIRTYPE, 0o700
+        directory = tarfile.TarInfo("home/debian/.ssh")
+        directory.type, directory.mode, directory.uid, directory.gid = tarfile.DIRTYPE, 0o700, USER_ID, USER_ID
         tar.addfile(directory)
         keys = [*present, key.strip()] if key and key.strip() not in present else present
         if keys:
             data = "".join(f"{line}\n" for line in keys).encode()
-            entry = tarfile.TarInfo("root/.ssh/authorized_keys")
-            entry.size, entry.mode = len(data), 0o600
+            entry = tarfile.TarInfo("home/debian/.ssh/authorized_keys")
+            entry.size, entry.mode, entry.uid, entry.gid = len(data), 0o600, USER_ID, USER_ID
             tar.addfile(entry, io.BytesIO(data))
     return out.getvalue()
 

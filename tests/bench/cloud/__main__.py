@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -23,15 +22,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import openstack
-
-from ansible_collections.gpuswarm.ollama.tests.integration.lab import REPOSITORY, cloud
-from ansible_collections.gpuswarm.ollama.tests.integration.proxy import Proxy, before_cloud
-
-from .measure import Usage, adopt_orphans, measured
+from tests.bench.cloud.measure import Usage, measured
+from tests.bench.goals import Goal, goal, machine, told
+from tests.cloud.proxy import Proxy, before_cloud
+from tests.kit.cloud import MICROVERSION, connect
+from tests.kit.commands import environment
+from tests.kit.lab import cloud
+from tests.kit.paths import BUILD
+from tests.kit.processes import adopt_orphans
+from tests.kit.waiting import until
 
 HERE = Path(__file__).resolve().parent
-RESULT = REPOSITORY / "build" / "bench" / "cloud.json"
+RESULT = BUILD / "bench" / "cloud.json"
 SIZES = (3, 10, 40)
 TIMEOUT = 900.0  # seconds for one command
 
@@ -72,20 +74,6 @@ class Row:
     given_up: bool
 
 
-@dataclass(frozen=True)
-class Goal:
-    """What was to be reached, and what was."""
-
-    name: str
-    value: float
-    limit: float
-
-    @property
-    def met(self) -> bool:
-        """Whether it was reached."""
-        return self.value <= self.limit
-
-
 class Bench:
     """The servers that are measured with, and the commands."""
 
@@ -93,18 +81,17 @@ class Bench:
         self.proxy = proxy
         self.directory = directory
         self.fleet = f"bench{uuid.uuid4().hex[:6]}"
-        self.environment = {
-            **os.environ,
+        changes = {
             "OS_CLIENT_CONFIG_FILE": str(behind),
             "XDG_CACHE_HOME": str(directory / "cache"),
-            "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"),
             "ANSIBLE_ASYNC_DIR": str(directory / "async"),
             "ANSIBLE_LOCALHOST_WARNING": "0",
             "ANSIBLE_INVENTORY_UNPARSED_WARNING": "0",
             "PYTHONWARNINGS": "ignore",
         }
+        self.environment = environment(changes)
         # Preparations go past the proxy
-        self.nova = openstack.connect(compute_default_microversion="2.72").compute
+        self.nova = connect(Path(os.environ["OS_CLIENT_CONFIG_FILE"]), os.environ["OS_CLOUD"], MICROVERSION).compute
         self.specs = [self._spec(number) for number in range(max(sizes))]
         self.repeats = repeats
 
@@ -139,15 +126,12 @@ class Bench:
 
     def wait(self, count: int, status: str) -> None:
         """Waits until the first servers are all at rest in a status."""
-        end = time.monotonic() + TIMEOUT
-        while True:
-            found = self.servers(count)
-            resting = [s for s in found if s["status"] == status and not s["OS-EXT-STS:task_state"]]
-            if len(found) == len(resting) == count:
-                return
-            if time.monotonic() > end:
-                raise RuntimeError(f"not all of {count} servers became {status}")
-            time.sleep(0.5)
+
+        def resting() -> bool:
+            states = [(server["status"], server["OS-EXT-STS:task_state"]) for server in self.servers(count)]
+            return states == [(status, None)] * count
+
+        until(f"all of {count} servers are {status}", resting, TIMEOUT, 0.5, tolerate=())
 
     def command(self, by: str, count: int) -> list[str]:
         """How a contender is started."""
@@ -196,9 +180,13 @@ class Bench:
 
     def settle(self, count: int) -> None:
         """Waits until Nova is at work on none of the first servers."""
-        end = time.monotonic() + TIMEOUT
-        while any(server["OS-EXT-STS:task_state"] for server in self.servers(count)) and time.monotonic() < end:
-            time.sleep(0.5)
+        until(
+            "Nova is at work on none of them",
+            lambda: not any(server["OS-EXT-STS:task_state"] for server in self.servers(count)),
+            TIMEOUT,
+            0.5,
+            tolerate=(),
+        )
 
     def remove(self) -> None:
         """Deletes all servers."""
@@ -211,29 +199,18 @@ def goals(rows: Sequence[Row]) -> list[Goal]:
     at = {(row.job, row.by): row for row in rows if row.servers == most}
     peer = min(at[NOTHING, LOOP].wall_seconds, at[NOTHING, ASYNC].wall_seconds)  # or longer, if given up
     return [
-        Goal(f"API calls, {NOTHING} at {most} servers", at[NOTHING, OURS].api_calls, MOST_CALLS),
-        Goal(
+        goal(f"API calls, {NOTHING} at {most} servers", at[NOTHING, OURS].api_calls, MOST_CALLS),
+        goal(
             f"wall time, {NOTHING} at {most} servers, against the faster of openstack.cloud's loop and async",
-            round(at[NOTHING, OURS].wall_seconds / peer, 3),
+            at[NOTHING, OURS].wall_seconds / peer,
             MOST_OF_THE_PEER,
         ),
-        Goal(
+        goal(
             f"wall time, {BACK} {most} servers, against a bare SDK thread pool",
-            round(at[BACK, OURS].wall_seconds / at[BACK, POOL].wall_seconds, 3),
+            at[BACK, OURS].wall_seconds / at[BACK, POOL].wall_seconds,
             MOST_OF_THE_POOL,
         ),
     ]
-
-
-def machine() -> str:
-    """What it ran on."""
-    memory = int(Path("/proc/meminfo").read_text().split()[1]) / 2**20
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return (
-        f"{os.cpu_count()} cores ({models[0] if models else platform.machine()}), {memory:.0f} GiB, "
-        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the start"
-    )
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -253,9 +230,9 @@ def table(rows: Sequence[Row]) -> str:
 
 def run(sizes: Sequence[int], repeats: Repeats, say: Callable[[str], None]) -> list[Row]:
     """All measurements."""
-    with cloud() as environment, tempfile.TemporaryDirectory(prefix="bench-") as name:
-        file = Path(environment["OS_CLIENT_CONFIG_FILE"])
-        proxy, behind = before_cloud(file, environment["OS_CLOUD"], Path(name))
+    with cloud() as named, tempfile.TemporaryDirectory(prefix="bench-") as name:
+        file = Path(named["OS_CLIENT_CONFIG_FILE"])
+        proxy, behind = before_cloud(file, named["OS_CLOUD"], Path(name))
         adopt_orphans()
         bench = Bench(proxy, behind, Path(name), sizes, repeats)
         rows: list[Row] = []
@@ -300,16 +277,13 @@ def main() -> int:
                 "machine": on,
                 "at": datetime.now(UTC).isoformat(timespec="seconds"),
                 "rows": [{**asdict(row), "by": SHOWN[row.by]} for row in rows],
-                "goals": [{**asdict(goal), "met": goal.met} for goal in reached],
+                "goals": [asdict(item) for item in reached],
             },
             indent=2,
         )
     )
-    print(f"\n{shown}")
-    for goal in reached:
-        missed = "met" if goal.met else f"MISSED by {goal.value - goal.limit:.3g}"
-        print(f"{goal.name}: {goal.value:g} (at most {goal.limit:g}): {missed}")
-    return 0 if all(goal.met for goal in reached) else 1
+    print("\n".join(["", shown, *told(reached)]))
+    return 0 if all(item.met for item in reached) else 1
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import resource
 import signal
@@ -12,11 +11,11 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-PR_SET_CHILD_SUBREAPER = 36  # <linux/prctl.h>
+from tests.kit.processes import below, pss_mib
+
 INTERVAL = 0.25  # seconds between two looks at the memory
 
 
@@ -31,40 +30,6 @@ class Usage:
     cpu: float
     memory: float
     given_up: bool = False
-
-
-def adopt_orphans() -> None:
-    """Makes this process the parent of what its children leave behind (Ansible's asynchronous jobs)."""
-    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
-
-
-def _descendants(root: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except (OSError, IndexError, ValueError):
-                continue
-            children.setdefault(parent, []).append(int(entry.name))
-    found, todo = [], [root]
-    while todo:
-        more = children.get(todo.pop(), [])
-        found += more
-        todo += more
-    return found
-
-
-def _memory(pids: Sequence[int]) -> float:
-    total = 0
-    for pid in pids:
-        try:
-            text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        except OSError:
-            continue
-        total += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
-    return total / 1024
 
 
 def _cpu() -> float:
@@ -83,7 +48,7 @@ def _reap_the_rest(seconds: float) -> None:
             return
 
 
-def _end(pids: Sequence[int]) -> None:
+def _end(pids: Iterable[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -100,7 +65,7 @@ def measured(command: Sequence[str], env: Mapping[str, str], timeout: float) -> 
     def watch() -> None:
         nonlocal peak
         while not done.wait(INTERVAL):
-            peak = max(peak, _memory(_descendants(os.getpid())))
+            peak = max(peak, pss_mib(below(os.getpid())))
 
     watcher = threading.Thread(target=watch)
     before, started = _cpu(), time.monotonic()
@@ -114,7 +79,7 @@ def measured(command: Sequence[str], env: Mapping[str, str], timeout: float) -> 
         finally:
             wall = time.monotonic() - started
             if process.returncode is None:
-                _end(_descendants(os.getpid()))
+                _end(below(os.getpid()))
                 process.wait()
             done.set()
             watcher.join()
