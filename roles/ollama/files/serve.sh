@@ -47,6 +47,14 @@ load() {
   return 1
 }
 
+# Whoever sees the file sees the time in it: a runner that was started later is another one.
+note_loaded() {
+  local now file
+  read -r now _ </proc/uptime
+  file=$(loaded_file "$1")
+  printf '%s\n' "$now" >"$file~" && mv "$file~" "$file"
+}
+
 # Names under which a pull through the cache was cut off after it had all.
 tidy() {
   local name
@@ -70,8 +78,8 @@ ensure_models() {
     fi
     say "loading $model"
     load "$model" || { touch "$(failed_file "$model")"; say "$model could not be loaded"; return 1; }
+    note_loaded "$model"
     rm -f "$(failed_file "$model")"
-    cat /proc/uptime >"$(loaded_file "$model")"
     say "$model is loaded"
   done
 }

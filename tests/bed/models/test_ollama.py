@@ -9,6 +9,8 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
 
 import httpx
 import pytest
@@ -126,19 +128,31 @@ def test_a_model_counts_when_its_load_has_ended(cluster: Cluster) -> None:
         server.restart()
 
 
-def test_a_model_that_is_loaded_again_counts_when_that_has_ended(cluster: Cluster) -> None:
+@pytest.mark.parametrize("seen", ["the first runner, then the second one", "only the second one"])
+def test_a_model_that_is_loaded_again_counts_when_that_has_ended(cluster: Cluster, tmp_path: Path, seen: str) -> None:
+    # On a busy machine a command takes its time: a file that it writes is there before its content is.
+    slow = tmp_path / "cat"
+    slow.write_text('#!/bin/bash\nsleep 2\nexec /bin/cat "$@"\n')
+    slow.chmod(0o755)
+    node = cluster.bed.node(f"gpu-again-{len(seen)}")
     server = Ollama(
-        cluster.bed.node("gpu-again"), cluster.directory / "plain" / "stack" / "ollama", cluster.bed.roots["ollama"],
-        load_seconds=600, GPUSWARM_HUNG_SECONDS="1",
+        node, cluster.directory / "plain" / "stack" / "ollama", cluster.bed.roots["ollama"],
+        {"/usr/local/bin/cat": slow}, load_seconds=600, GPUSWARM_HUNG_SECONDS="1",
     )  # fmt: skip
-    server.end_loads(at_once=True)
-    server.wait_until_healthy()
-    server.end_loads(at_once=False)
-    for pid in server.pids("runner"):
-        os.kill(pid, signal.SIGKILL)
+    watcher = "/gpuswarm/watch.sh"
+    until("it is watched", lambda: server.pids(watcher))
     with ThreadPoolExecutor(1) as client:
-        asked = client.submit(httpx.post, f"{server.url}/api/generate", json=question(), timeout=60)
-        until("it is loaded again", lambda: server.pids("runner"))
+        with server.frozen(watcher) if seen == "only the second one" else nullcontext():
+            server.end_loads(at_once=True)
+            server.wait_until_healthy()
+            server.end_loads(at_once=False)
+            if seen != "only the second one":
+                time.sleep(2)
+            for pid in server.pids("runner"):
+                os.kill(pid, signal.SIGKILL)
+            asked = client.submit(httpx.post, f"{server.url}/api/generate", json=question(), timeout=60)
+            until("it is loaded again", lambda: server.pids("runner"))
+            time.sleep(3)
         again = f"ready, but {MODEL} is being loaded again"
         until("the check sees it", lambda: server.health() == (True, again))
         time.sleep(3)
