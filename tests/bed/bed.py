@@ -349,10 +349,14 @@ class Gateway:
         self.inside: dict[str, Any] = {"root": root, "mounts": {"/gpuswarm": directory, **shared}}
         node.sysctls(self.service["sysctls"])
         self.dns = Dns(node)
-        self.process = node.start("nginx", self.service["entrypoint"], **self.inside)
         self.http = httpx.Client(base_url=self.url, timeout=30)
         self.client = Client(self.url)
-        until(f"the gateway on {node.name} answers", lambda: self.http.get("/health").is_success)
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self.process = self.node.start("nginx", self.service["entrypoint"], **self.inside)
+        until(f"the gateway on {self.node.name} answers", lambda: self.http.get("/health").is_success)
 
     @property
     def url(self) -> str:

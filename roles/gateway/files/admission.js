@@ -240,6 +240,9 @@ function pass(r) {
             }
         }
     }
+    if (streams && ngx.shared.streams) {
+        ngx.shared.streams.set(r.variables.request_id, '');
+    }
     r.internalRedirect(streams ? '@stream' : '@models');
 }
 

@@ -61,4 +61,10 @@ function failed(r) {
         .map((address) => `failed model=${r.variables.gateway_known_model} upstream=${address}\n`).join('');
 }
 
-export default { keyHash, tries, again, server, firstByte, failed };
+// Requests that have arrived and not ended, when this one has. A stream is a request to the server that reads it, too.
+function inFlight(r) {
+    ngx.shared.streams.delete(r.variables.request_id);
+    return String(Math.max(0, Number(r.variables.connections_writing) - ngx.shared.streams.size()));
+}
+
+export default { keyHash, tries, again, server, firstByte, failed, inFlight };

@@ -11,7 +11,7 @@ here=${BASH_SOURCE[0]%/*}
 server=$1
 patience=$((${GPUSWARM_HUNG_SECONDS:-10} * 100)) # times are in hundredths of a second
 declare -A hung loading loaded manifest known proven spent question asked since waiting rest again # by model
-now=0 looked=0 runner='' ticks=0 born=0 unread=0
+now=0 looked=0 runner='' ticks=0 born=0 unread=0 stepping=''
 trap 'kill "${question[@]}" 2>/dev/null; exit' TERM
 
 # find_runner MODEL: sets runner to its process ids, ticks to their CPU time, and born to when the last of them was started. Where no child of the
@@ -45,6 +45,18 @@ gpu_computes() {
 put() {
   question "$1" "$2" 86400 >/dev/null 2>&1 &
   question[$1]=$! asked[$1]=$runner
+}
+
+# step_aside: has the gateways send nothing new here for some seconds (docs/reference/services.md), unless that is under way.
+step_aside() {
+  [ -n "${GPUSWARM_ASIDE-}" ] && ! { [ -n "$stepping" ] && kill -0 "$stepping" 2>/dev/null; } || return
+  # shellcheck disable=SC2016 # the inner shell expands it
+  timeout 3 /bin/bash -c '
+    while read -r address kind _; do
+      [ "$kind" != STREAM ] || { : >"/dev/tcp/$address/$1"; } 2>/dev/null &
+    done < <(getent ahostsv4 "$0")
+    wait' "${GPUSWARM_ASIDE%:*}" "${GPUSWARM_ASIDE##*:}" &
+  stepping=$!
 }
 
 # answered MODEL: whether its question has been; that the queue is full is no answer.
@@ -126,6 +138,8 @@ while kill -0 "$server" 2>/dev/null; do
   if $before && $client && [ "$unread" = 0 ]; then waited=true; else waited=false; fi
   for model in $GPUSWARM_MODELS; do
     if [ -e "${loaded[$model]}" ]; then look "$model" "$waited"; fi
+    # What comes in meanwhile had better go elsewhere.
+    if [ -e "${loading[$model]}" ] || [ -e "${hung[$model]}" ]; then step_aside; fi
   done
   before=$client looked=$now
   read -rt 0.5 -u 4

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -126,6 +127,22 @@ def test_nothing_is_awaited_from_a_server_that_vanished(plain: Gateway, cluster:
         finally:
             server.node.come_back()
     until("the server knows", lambda: server.clients() == 0, 120)
+
+
+@pytest.mark.parametrize("event", ["reload", "stop"])
+def test_a_gateway_that_is_replaced_reads_to_the_end(plain: Gateway, cluster: Cluster, event: str) -> None:
+    until("nothing is computed", lambda: sum(server.clients() for server in cluster.servers) == 0, 120)
+    busy = leave(plain.url, 4, LONG)
+    [server] = [server for server in cluster.servers if server.node.address == busy]
+    if event == "reload":
+        with server.frozen():
+            plain.reload()
+            assert server.clients() == 1
+    else:
+        plain.process.send(signal.SIGQUIT)  # as its service is stopped
+        plain.process.wait(60)
+        plain.start()
+    all_turns_are_left((server,))
 
 
 def test_an_answer_in_one_piece_is_computed_for_nobody_no_longer(plain: Gateway, cluster: Cluster) -> None:

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.bed.bed import Gateway
+from tests.bed.bed import Gateway, Ollama
 from tests.bed.conftest import Cluster
 from tests.kit.answers import MODEL, Answer, question, upstreams
 from tests.kit.clients import asking
@@ -87,6 +89,63 @@ def test_a_request_in_work_on_a_vanished_server_is_done_by_another(
             lost.node.come_back()
     assert answer.complete
     assert answer.server == other.node.address
+
+
+@pytest.fixture
+def loading(plain: Gateway, cluster: Cluster, pool: ThreadPoolExecutor) -> Iterator[Ollama]:
+    """A server whose model's runner has crashed, and is loaded again until the test says otherwise."""
+    server = Ollama(
+        cluster.bed.node("gpu-aside"), cluster.directory / "plain" / "stack" / "ollama", cluster.bed.roots["ollama"],
+        load_seconds=600, GPUSWARM_ASIDE=f"{plain.node.address}:8082",
+    )  # fmt: skip
+    server.end_loads(at_once=True)
+    server.wait_until_healthy()
+    plain.publish(server, cluster.servers[0])
+    until("both answer", lambda: len({plain.ask().server for _ in range(6)}) == 2)
+    server.end_loads(at_once=False)
+    for pid in server.pids("runner"):
+        os.kill(pid, signal.SIGKILL)
+    waiting = pool.submit(httpx.post, f"{server.url}/api/generate", json=QUESTION, timeout=120)
+    until("it loads again", lambda: server.health() == (True, f"ready, but {MODEL} is being loaded again"))
+    yield server
+    server.end_loads(at_once=True)
+    assert waiting.result().is_success
+
+
+def answered_by(gateway: Gateway) -> set[str]:
+    """Who answers within two seconds."""
+    answers = (httpx.post(f"{gateway.url}/api/generate", json=QUESTION, timeout=2) for _ in range(6))
+    return {tried(answer)[-1] for answer in answers}
+
+
+@pytest.mark.usefixtures("new_nodes_end")
+def test_a_server_that_loads_its_model_again_is_left_out(plain: Gateway, cluster: Cluster, loading: Ollama) -> None:
+    other = cluster.servers[0].node.address
+    until("it has stepped aside", lambda: answered_by(plain) == {other})
+    end = time.monotonic() + 5
+    while time.monotonic() < end:  # for as long as it takes
+        assert answered_by(plain) == {other}
+    loading.end_loads(at_once=True)
+    until("both answer again", lambda: answered_by(plain) == {other, loading.node.address})
+
+
+@pytest.mark.usefixtures("new_nodes_end")
+def test_a_server_that_steps_aside_is_better_than_none(
+    plain: Gateway, loading: Ollama, pool: ThreadPoolExecutor
+) -> None:
+    plain.dns.publish("tasks.gpuswarm_ollama", [loading.node.address])
+    until("nginx knows only this one", lambda: not answers_at_once(plain))
+    waiting = pool.submit(plain.ask)
+    loading.end_loads(at_once=True)
+    answer = waiting.result(60)
+    assert (answer.complete, answer.server) == (True, loading.node.address)
+
+
+def answers_at_once(gateway: Gateway) -> bool:
+    try:
+        return bool(answered_by(gateway))
+    except httpx.TimeoutException:
+        return False
 
 
 def test_an_answer_that_has_begun_is_not_repeated(plain: Gateway, cluster: Cluster) -> None:

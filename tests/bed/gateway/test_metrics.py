@@ -116,18 +116,21 @@ def test_a_retry_is_told_of_the_server_that_did_not_answer(
 
 
 def test_requests_in_flight(plain: Gateway, exporter: Exporter, cluster: Cluster) -> None:
+    whole, streamed = QUESTION, {**QUESTION, "stream": True}
     with ThreadPoolExecutor(4) as pool, ExitStack() as stack:
         for server in cluster.servers:
             stack.enter_context(server.frozen())
-        waiting = [pool.submit(httpx.post, f"{plain.url}/api/generate", json=QUESTION, timeout=60) for _ in range(4)]
+        url = f"{plain.url}/api/generate"
+        waiting = [pool.submit(httpx.post, url, json=body, timeout=60) for body in (whole, whole, streamed, streamed)]
 
         def in_flight() -> bool:
             # The health check also says how many there are.
-            return plain.health() and exporter.value("gpuswarm_gateway_in_flight") >= 4
+            return plain.health() and exporter.value("gpuswarm_gateway_in_flight") == 4
 
         until("four are in flight", in_flight)
+        assert sum(server.clients() for server in cluster.servers) == 4
         stack.close()
-        assert all(item.result().json()["done"] for item in waiting)
+        assert all('"done":true' in item.result().text for item in waiting)
     until("none is any more", lambda: plain.health() and exporter.value("gpuswarm_gateway_in_flight") == 0)
 
 
