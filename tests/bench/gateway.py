@@ -71,6 +71,13 @@ ABANDONED = 200
 HEADER_LINES = 8  # about
 QUESTIONS = 300
 ANSWERED_WITHIN_S = 5.0
+# A polite client has a neighbour: so many workers, each with a request every so often, of so many tokens.
+NEIGHBOURS = 4
+NEIGHBOUR_PAUSE_S = 0.2
+NEIGHBOUR_TOKENS = 40
+POLITE_RATE = 10.0
+BESIDE_S = 8.0
+POLITE_RATIO = 1.2
 # All clients have one address.
 OURS = {"gateway_tls": False, "gateway_served_by_header": True, "gateway_concurrency_per_address": 0}
 
@@ -91,6 +98,8 @@ class Row:
     memory_mb: float = 0.0
     hung_s: float = math.inf
     unanswered: int = 0
+    impolite_failures: int = 0
+    impolite_ratio: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -113,21 +122,29 @@ class Question:
 
     def bytes_for(self, target: Target) -> bytes:
         """As bytes of HTTP."""
+        return posted(target, json.dumps(self.body_for(target)))
+
+    def body_for(self, target: Target) -> dict[str, Any]:
+        """As an object."""
         asked: dict[str, Any] = {"model": MODEL, "prompt": "hello", "stream": self.stream}
-        wanted = {"max_tokens": self.tokens} if target.openai else {"options": {"num_predict": self.tokens}}
-        body = json.dumps(asked | wanted).encode()
-        path = "/v1/completions" if target.openai else "/api/generate"
-        head = (
-            f"POST {path} HTTP/1.1", "Host: bench", "Connection: close", "Content-Type: application/json",
-            f"Content-Length: {len(body)}", "", "",
-        )  # fmt: skip
-        return "\r\n".join(head).encode() + body
+        return asked | ({"max_tokens": self.tokens} if target.openai else {"options": {"num_predict": self.tokens}})
 
     def is_answered(self, target: Target, text: bytes) -> bool:
         """Whether the answer has its end."""
         if not target.openai:
             return b'"done":true' in text
         return b"data: [DONE]" in text if self.stream else b'"finish_reason"' in text
+
+
+def posted(target: Target, body: str, *headers: str) -> bytes:
+    """A body as bytes of HTTP."""
+    text = body.encode()
+    path = "/v1/completions" if target.openai else "/api/generate"
+    head = (
+        f"POST {path} HTTP/1.1", "Host: bench", "Connection: close", "Content-Type: application/json",
+        *headers, f"Content-Length: {len(text)}", "", "",
+    )  # fmt: skip
+    return "\r\n".join(head).encode() + text
 
 
 def upstreams_of(head: str) -> tuple[str, ...]:
@@ -330,6 +347,80 @@ async def abandoned(target: Target) -> int:
     return QUESTIONS - sum(await asyncio.gather(*(is_answered() for _ in range(QUESTIONS))))
 
 
+def rude_requests(target: Target) -> list[tuple[bytes, int | None]]:
+    """What a client may do to others, and how many lines of the answer it reads (None: all of them)."""
+    body = Question(NEIGHBOUR_TOKENS, stream=True).body_for(target)
+    options = body.get("options", {})
+    last = {name: body[name] for name in reversed(body)}
+    return [
+        (posted(target, json.dumps({**body, "keep_alive": 0})), None),
+        (posted(target, json.dumps({**body, "options": {**options, "num_ctx": 512}})), None),
+        (posted(target, json.dumps({**body, "options": {**options, "num_gpu": 0, "num_thread": 1}})), None),
+        (posted(target, json.dumps({"model": MODEL, "keep_alive": 0})), None),
+        (posted(target, json.dumps({**body, "model": "nobody-has-this"})), None),
+        (posted(target, " " * 100_000 + json.dumps(last)), HEADER_LINES),
+        (posted(target, json.dumps(body)[:-1] + ', "keep_alive": 0, "keep_alive": 0}'), None),
+        (posted(target, json.dumps(body), "Content-Encoding: gzip"), None),
+        (posted(target, json.dumps(body)), 0),
+        (posted(target, json.dumps(body)), HEADER_LINES + 2),
+    ]
+
+
+async def neighbour(target: Target, requests: Sequence[tuple[bytes, int | None]], over: asyncio.Event) -> None:
+    """Make these requests in turn, at a steady pace, until it is over."""
+    number = 0
+    while not over.is_set():
+        began = time.monotonic()
+        request, lines = requests[number % len(requests)]
+        number += 1
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(10):
+                reader, writer = await asyncio.open_connection(target.address, target.port)
+                try:
+                    writer.write(request)
+                    if lines is None:
+                        while await reader.read(65536):
+                            pass
+                    for _ in range(lines or 0):
+                        await reader.readline()
+                finally:
+                    writer.close()
+        await asyncio.sleep(max(0.0, began + NEIGHBOUR_PAUSE_S - time.monotonic()))
+
+
+async def beside(target: Target, requests: Sequence[tuple[bytes, int | None]]) -> list[Answer]:
+    """The answers of a polite client whose neighbour makes these requests."""
+    over = asyncio.Event()
+    others = [
+        asyncio.create_task(neighbour(target, [*requests[place:], *requests[:place]], over))
+        for place in range(NEIGHBOURS)
+    ]
+    began = time.monotonic()
+    asked = []
+    for number in range(int(POLITE_RATE * BESIDE_S)):
+        asked.append(asyncio.create_task(ask(target, Question(8, stream=True), 30)))
+        await asyncio.sleep(max(0.0, began + number / POLITE_RATE - time.monotonic()))
+    answers = list(await asyncio.gather(*asked))
+    over.set()
+    await asyncio.gather(*others)
+    return answers
+
+
+async def impolite(target: Target, rounds: int) -> tuple[int, float]:
+    """What a polite client suffers from a rude one: its failures, and how many times its p95 beside a polite one."""
+    polite = [(Question(NEIGHBOUR_TOKENS, stream=True).bytes_for(target), None)] * len(rude_requests(target))
+    seconds: dict[str, list[float]] = {"polite": [], "rude": []}
+    failures = 0
+    for _ in range(rounds):
+        for name, requests in (("polite", polite), ("rude", rude_requests(target))):
+            answers = await beside(target, requests)
+            seconds[name] += [answer.seconds for answer in answers if answer.complete]
+            failures += name == "rude" and sum(not answer.complete for answer in answers)
+    if not (seconds["rude"] and seconds["polite"]):
+        return failures, math.inf
+    return failures, percentiles(seconds["rude"])["p95"] / percentiles(seconds["polite"])["p95"]
+
+
 async def memory(target: Target, servers: Sequence[Ollama]) -> float:
     """Megabytes (PSS) of the gateway's processes with a thousand open streams; the servers hold all of them back."""
     assert target.process
@@ -376,6 +467,8 @@ def goals(rows: dict[str, Row]) -> list[Goal]:
         ("abandoned: questions unanswered within 5 s", ours.unanswered, 0),
         (f"d: memory at {STREAMS} open streams (MB)", ours.memory_mb, MEMORY_MB),
         ("hung: seconds until out of traffic", ours.hung_s, HUNG_S),
+        ("rude: polite client's failures", ours.impolite_failures, 0),
+        ("rude: polite client's p95, ratio", ours.impolite_ratio, POLITE_RATIO),
     ]
     for name, row in rows.items():
         if name != "ours":
@@ -394,7 +487,7 @@ def table(rows: dict[str, Row]) -> str:
     head = (
         "gateway", "added p50 / p95 / p99 (ms)", "requests/s", "asked", "failed before / after first byte", "worst (s)",
         "back in traffic, median / worst (s)", "busiest server's share", "MB at 1,000 streams",
-        f"unanswered of {QUESTIONS} after abandoned streams",
+        f"unanswered of {QUESTIONS} after abandoned streams", "beside a rude client: failures / p95, times",
     )  # fmt: skip
     body = [
         (
@@ -408,6 +501,7 @@ def table(rows: dict[str, Row]) -> str:
             f"{row.busiest_share:.0%}",
             f"{row.memory_mb:.0f}",
             str(row.unanswered),
+            f"{row.impolite_failures} / {row.impolite_ratio:.2f}",
         )
         for row in rows.values()
     ]
@@ -522,11 +616,14 @@ def measure(options: argparse.Namespace) -> dict[str, Row]:
         say("c: evenness")
         for target in targets:
             rows[target.name].busiest_share = asyncio.run(evenness(target, servers))
-        say("d: memory, and streams that are abandoned")
+        say("d: memory, streams that are abandoned, and a client that is rude")
         for target in targets:
             # Streams that are broken off can cost Ollama its turns for good (its issue 17131).
             renew(servers, target)
             rows[target.name].unanswered = asyncio.run(abandoned(target))
+            renew(servers, target)
+            row = rows[target.name]
+            row.impolite_failures, row.impolite_ratio = asyncio.run(impolite(target, options.rude_rounds))
             renew(servers, target)
             rows[target.name].memory_mb = asyncio.run(memory(target, servers))
         say("e: a runner that hangs")
@@ -553,6 +650,7 @@ def main() -> int:
     options = parser.parse_args()
     options.rounds = options.rounds or (200 if options.short else 500)
     options.times = options.times or (3 if options.short else 10)
+    options.rude_rounds = 2 if options.short else 4
     where = machine()
     rows = measure(options)
     reached = goals(rows)

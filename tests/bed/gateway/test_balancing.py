@@ -94,8 +94,9 @@ def test_a_request_in_work_on_a_vanished_server_is_done_by_another(
 @pytest.fixture
 def loading(plain: Gateway, cluster: Cluster, pool: ThreadPoolExecutor) -> Iterator[Ollama]:
     """A server whose model's runner has crashed, and is loaded again until the test says otherwise."""
+    node = cluster.bed.node(f"gpu-aside-{len(cluster.bed.nodes)}")
     server = Ollama(
-        cluster.bed.node("gpu-aside"), cluster.directory / "plain" / "stack" / "ollama", cluster.bed.roots["ollama"],
+        node, cluster.directory / "plain" / "stack" / "ollama", cluster.bed.roots["ollama"],
         load_seconds=600, GPUSWARM_ASIDE=f"{plain.node.address}:8082",
     )  # fmt: skip
     server.end_loads(at_once=True)

@@ -22,6 +22,7 @@ GOOD = {
     "back_s": [6.0, 7.0],
     "memory_mb": 60.0,
     "hung_s": 13.0,
+    "impolite_ratio": 1.2,
 }
 
 
@@ -50,6 +51,8 @@ def test_as_good_as_the_limits_is_met() -> None:
         ({"back_s": [9.0]}, {}, ["b: median until a returned node has traffic (s), as good as peer"]),
         ({"memory_mb": 101}, {"memory_mb": 300}, ["d: memory at 1000 open streams (MB)"]),
         ({"hung_s": 15.1}, {}, ["hung: seconds until out of traffic"]),
+        ({"impolite_failures": 1}, {"impolite_failures": 9}, ["rude: polite client's failures"]),
+        ({"impolite_ratio": 1.21}, {"impolite_ratio": 2}, ["rude: polite client's p95, ratio"]),
     ],
 )
 def test_what_is_missed_is_named(ours: dict[str, Any], peer: dict[str, Any], missed: list[str]) -> None:
