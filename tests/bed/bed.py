@@ -332,7 +332,17 @@ class Ollama:
         return until(f"{self.node.name} is unhealthy", failed, seconds, pause)
 
     def wait_until_healthy(self, seconds: float = 180) -> None:
-        until(f"{self.node.name} is healthy", lambda: self.health()[0], seconds, pause=0.3)
+        said = ""
+
+        def is_healthy() -> bool:
+            nonlocal said
+            healthy, said = self.health()
+            return healthy
+
+        def story() -> str:
+            return "\n".join([said, *self.process.output().splitlines()[-30:]])
+
+        until(f"{self.node.name} is healthy", is_healthy, seconds, pause=0.3, show=story)
 
 
 class Gateway:
