@@ -140,7 +140,7 @@ def test_a_model_that_is_loaded_again_counts_when_that_has_ended(cluster: Cluste
         {"/usr/local/bin/cat": slow}, load_seconds=600, GPUSWARM_HUNG_SECONDS="1",
     )  # fmt: skip
     watcher = "/gpuswarm/watch.sh"
-    until("it is watched", lambda: server.pids(watcher))
+    until("the server lists the model", lambda: httpx.get(f"{server.url}/api/ps").json()["models"])
     with ThreadPoolExecutor(1) as client:
         with server.frozen(watcher) if seen == "only the second one" else nullcontext():
             server.end_loads(at_once=True)
