@@ -28,7 +28,7 @@ def test_the_chat_model_knows_a_capital(real_models: Ollama) -> None:
         "model": CHAT,
         "messages": [{"role": "user", "content": "What is the capital of France?"}],
         "stream": False,
-        "options": {"temperature": 0, "num_predict": 20},
+        "options": {"temperature": 0, "num_predict": 12},
     }
     answer = httpx.post(f"{real_models.url}/api/chat", json=question, timeout=60).raise_for_status().json()
     assert "Paris" in answer["message"]["content"]
