@@ -23,6 +23,7 @@ from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import (
     plan,
     recovery,
     remediation,
+    targets,
 )
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.diagnosis import Diagnosis
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.servers import SHELVED_STATUSES
@@ -43,9 +44,9 @@ NOTHING_TO_DO = 1
 def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
     """One cycle: observe, decide, write the metrics; systemd's exit status, and the lines to print.
 
-    :param config: as for ``observe.observe``, with ``specs``, ``journal``, ``counters`` and ``metrics`` (paths),
-        ``maintenance`` (whether the loop is switched off), ``maintenance_file`` (whose existence switches it off),
-        ``lock`` (path), and what `ledger_keeper.keep` takes.
+    :param config: as for ``observe.observe``, with ``specs``, ``journal``, ``counters``, ``metrics`` and ``targets``
+        (paths), ``maintenance`` (whether the loop is switched off), ``maintenance_file`` (whose existence switches it
+        off), ``lock`` (path), and what `ledger_keeper.keep` takes.
     """
     began, now = time.monotonic(), time.time()
     snapshot = observe.observe(config, now)
@@ -63,6 +64,7 @@ def _cycle(config: Mapping[str, Any], snapshot: observe.Snapshot, began: float, 
     verdicts = recovery.assess(config["specs"], snapshot.observation(now), settings, lines)
     off = maintenance(config)
     messages = [*snapshot.errors, *_save_metrics(config, verdicts, lines, snapshot, began, off=bool(off))]
+    messages += _save_targets(config, verdicts, snapshot)
     if off:
         return NOTHING_TO_DO, [*messages, f"maintenance: nothing is done ({off})"]
     if holder:
@@ -223,7 +225,7 @@ def _save_metrics(
     *,
     off: bool,
 ) -> list[str]:
-    """Replaces the file as a whole, as node_exporter may read it at any moment; what went wrong, if something did."""
+    """Counts, and writes the metrics; what went wrong, if something did."""
     path = str(config.get("metrics") or "")
     if not path:
         return []
@@ -238,10 +240,32 @@ def _save_metrics(
         swarm=snapshot.nodes is not None,
     )
     try:
-        fresh = Path(f"{path}.new")
-        fresh.write_text(metrics.render(verdicts, counted, seen), encoding="utf-8")
-        fresh.chmod(0o644)
-        fresh.replace(path)
+        _replace(path, metrics.render(verdicts, counted, seen))
     except OSError as error:
         messages.append(f"the metrics cannot be written to {path}: {error}")
     return messages
+
+
+def _save_targets(config: Mapping[str, Any], verdicts: Sequence[Diagnosis], snapshot: observe.Snapshot) -> list[str]:
+    """Writes what Prometheus is to scrape, if that has changed; what went wrong, if something did.
+
+    On partial knowledge the targets stay as they are.
+    """
+    path = str(config.get("targets") or "")
+    if not path or snapshot.servers is None or any(verdict.verdict == Verdict.UNKNOWN for verdict in verdicts):
+        return []
+    text = targets.file_sd(verdicts, snapshot.servers)
+    try:
+        if not Path(path).exists() or Path(path).read_text(encoding="utf-8", errors="replace") != text:
+            _replace(path, text)
+    except OSError as error:
+        return [f"the targets cannot be written to {path}: {error}"]
+    return []
+
+
+def _replace(path: str, text: str) -> None:
+    """Replaces a file that everybody may read as a whole, as somebody may do so at any moment."""
+    fresh = Path(f"{path}.new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.chmod(0o644)
+    fresh.replace(path)

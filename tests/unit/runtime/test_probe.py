@@ -181,6 +181,7 @@ def fleet(config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "journal": str(tmp_path / "journal.jsonl"),
         "metrics": str(tmp_path / "gpuswarm.prom"),
         "counters": str(tmp_path / "counters.json"),
+        "targets": str(tmp_path / "gpuswarm_targets.json"),
         "maintenance_file": str(tmp_path / "maintenance"),
         "lock": str(tmp_path / "lock.json"),
     }
@@ -549,6 +550,46 @@ def test_the_state_is_written_when_something_was_counted(fleet: dict[str, Any]) 
     state = counters.load(Path(fleet["counters"]).read_text(encoding="utf-8"))
     assert state.counts[counters.CounterFamily.INTERRUPTIONS] == {"demo-gpu-1": 1}
     assert not list(Path(fleet["counters"]).parent.glob("*.new"))
+
+
+def scraped(fleet: dict[str, Any]) -> list[str]:
+    groups = json.loads(Path(fleet["targets"]).read_text(encoding="utf-8"))
+    return [group["labels"]["server"] for group in groups]
+
+
+@pytest.mark.parametrize("case", ["there", "lost", "gone", "maintenance"])
+def test_a_server_stays_a_target(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    if case == "lost":
+        lose(monkeypatch)
+    if case == "gone":
+        monkeypatch.setattr(Handler, "body", json.dumps({"servers": json.loads(Handler.body)["servers"][:1]}).encode())
+    probe.run(fleet | {"maintenance": case == "maintenance"})
+    assert scraped(fleet) == ["demo-gpu-1", "demo-manager"]
+    assert Path(fleet["targets"]).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("case", ["an error", "a list without the manager"])
+def test_targets_stay_on_partial_knowledge(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    probe.run(fleet)
+    before = Path(fleet["targets"]).stat()
+    probe.run(fleet)  # Prometheus would read it again
+    resting = fleet | {"specs": fleet["specs"][:1]}
+    with monkeypatch.context() as silent:
+        if case == "an error":
+            silent.setattr(Handler, "status", 503)
+        else:
+            silent.setattr(Handler, "body", b'{"servers": []}')
+        probe.run(resting)
+    assert Path(fleet["targets"]).stat().st_mtime_ns == before.st_mtime_ns
+    probe.run(resting)
+    assert scraped(fleet) == ["demo-manager"]
+
+
+def test_targets_that_cannot_be_written_are_said_and_nothing_more(fleet: dict[str, Any]) -> None:
+    status, (told,) = probe.run(fleet | {"targets": "/nowhere/at/all.json"})
+    assert status == probe.NOTHING_TO_DO
+    assert told.startswith("the targets cannot be written to /nowhere/at/all.json")
+    assert metric(fleet, "gpuswarm_server_as_desired", server="demo-gpu-1") == 1
 
 
 @pytest.fixture
