@@ -81,7 +81,7 @@ class _Whereabouts:
 
     Attributes:
         since: the latest line that says so, in epoch seconds; None: it is there.
-        life: when the cloud had launched it that was lost; empty when that is not known.
+        life: when the cloud had launched it that was lost; empty when it is back, or that is not known.
         resting: whether the loop itself has shelved it, for as long as the schedule says.
     """
 
@@ -154,13 +154,13 @@ def _interrupted(place: _Whereabouts, line: Mapping[str, Any]) -> bool:
 def _follow(place: _Whereabouts, phase: str, epoch: float) -> None:
     """What a phase says of where the server is."""
     if phase in (Phase.ACTIVE, Phase.READY, Phase.HEALTHY):
-        place.since, place.resting = None, False
+        place.since, place.life, place.resting = None, "", False
     elif phase in (Phase.ROTATE, Phase.REPLACE):
         place.since, place.life = epoch, ""
     elif phase in (Phase.REST, Phase.REMOVE_SURGE):
         place.resting = True
     elif phase == Phase.DONE:
-        place.since = None
+        place.since, place.life = None, ""
     elif phase == Phase.FAILED:
         place.since, place.resting = epoch if place.since is not None else None, False
 

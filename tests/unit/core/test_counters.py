@@ -76,6 +76,11 @@ def count(found: Sequence[dict[str, Any]]) -> Counts:
             [(0, "noticed:lost@1"), (300, "failed"), (600, "noticed:lost@2")],
             2,
         ),
+        (
+            "paused twice, which leaves the cloud's date of its start as it is",
+            [(0, "noticed:lost@1"), (9, "active"), (20, "done"), (HOUR, "noticed:lost@1")],
+            2,
+        ),
         ("rotated", [(0, "noticed:too_old"), (1, "rotate"), (60, "active"), (90, "done")], 0),
         ("rotated by a run that was killed", [(0, "noticed:too_old"), (1, "rotate"), (40, "noticed:lost@1")], 0),
         (
