@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import cost, journal, prices
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.counters import CounterState, advance
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.diagnosis import Diagnosis
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.ledger import Line
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.metrics import Cycle, render
@@ -121,7 +122,8 @@ def metrics() -> str:
     ]
     phases = ("noticed", "reboot", "active", "done")
     lines = [journal.entry(phase, "gpu-2", at, at, verdict="lost") for at, phase in enumerate(phases)]
-    return _families(render(servers, lines, Cycle(at=0, wall=0, cpu=0, maintenance=False, cloud=True, swarm=True)))
+    counted = advance(None, CounterState(), lines, 9.0)
+    return _families(render(servers, counted, Cycle(at=0, wall=0, cpu=0, maintenance=False, cloud=True, swarm=True)))
 
 
 def cost_metrics() -> str:

@@ -58,3 +58,11 @@ def test_the_codes_defaults_are_the_roles() -> None:
         "recovery_healthy_timeout": limits.healthy_timeout,
     }
     assert code == {name: defaults[name] for name in code}
+
+
+def test_what_the_loop_must_not_forget_is_backed_up() -> None:
+    variables = load(ROLE / "vars" / "main.yml")
+    kept = {variables["__recovery_probe"].get(name) for name in ("journal", "ledger", "counters")}
+    assert None not in kept
+    # As it was before its last rotation, the journal counts no less.
+    assert kept | {"{{ recovery_journal_file }}.1"} == set(variables["__recovery_backup"]["optional"])

@@ -37,7 +37,7 @@ from .swarm import (
     runs_since,
     stale_nodes,
 )
-from .vocabulary import STEPS, HealthCode, Step, Verdict
+from .vocabulary import STEPS, SURGE_NEEDED, HealthCode, Step, Verdict
 
 FAILED_TASK_STATES = frozenset({"failed", "rejected"})
 
@@ -585,7 +585,7 @@ def _surge_diagnosis(surge: Diagnosis, *, calm: bool, turn: bool, awaited: bool)
     :param awaited: whether the rotation waits for the surge server.
     """
     if not surge.node_id and surge.status in ("ABSENT", "?"):
-        return [replace(surge, reason="a rotation needs a surge server")] if calm and awaited else []
+        return [replace(surge, reason=SURGE_NEEDED)] if calm and awaited else []
     if awaited or surge.verdict in _OTHERS_AT_WORK:
         return [surge]
     if calm and not turn:

@@ -9,12 +9,14 @@ the next attempt and its pause. A damaged line is skipped, not an error.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from .vocabulary import Phase
+
+LATEST = 1e11  # epoch seconds; what is later, or no number of a moment at all, is damaged
 
 
 def entry(
@@ -62,6 +64,7 @@ def parse(text: str) -> list[dict[str, Any]]:
             isinstance(value, dict)
             and {"phase", "server", "epoch"} <= value.keys()
             and isinstance(value["epoch"], (int, float))
+            and abs(value["epoch"]) < LATEST
         ):
             lines.append(value)
     return lines
@@ -89,32 +92,65 @@ class Recovery:
 SAME_RECOVERY_S = 1800.0
 
 
+@dataclass(frozen=True)
+class Progress:
+    """What one line of a journal says of the recovery that it belongs to.
+
+    Attributes:
+        line: the line.
+        recovery: as it is after the line; None when the line belongs to none.
+        begins: whether the line begins it.
+        seconds: time from the phase before to the one that the line reaches; None where it reaches none.
+    """
+
+    line: Mapping[str, Any]
+    recovery: Recovery | None = None
+    begins: bool = False
+    seconds: float | None = None
+
+
+def follow(lines: Iterable[Mapping[str, Any]]) -> Iterator[Progress]:
+    """Goes through a journal, oldest line first; one result for every line."""
+    running: dict[str, Recovery] = {}
+    last: dict[str, float] = {}
+    for line in lines:
+        server, phase, epoch = str(line["server"]), str(line["phase"]), float(line["epoch"])
+        current = running.get(server)
+        if phase == Phase.NOTICED:
+            verdict = str(line.get("verdict") or "unknown")
+            if current and epoch - last[server] < SAME_RECOVERY_S:
+                # What a run sees of a server that the cloud is bringing back already is not why it was lost.
+                if Phase.RESTORE not in current.phases:
+                    current = replace(current, verdict=verdict)
+                running[server] = replace(current, latest=epoch)
+                yield Progress(line, running[server])
+                continue
+            running[server] = Recovery(server, verdict, epoch, latest=epoch)
+            yield Progress(line, running[server], begins=True)
+        elif current:
+            seconds = max(0.0, epoch - last[server])
+            current = replace(current, latest=epoch, phases={**current.phases, phase: seconds})
+            running[server] = current
+            if phase in (Phase.DONE, Phase.FAILED):
+                current = replace(current, result=phase, seconds=max(0.0, epoch - current.started))
+                del running[server]
+            yield Progress(line, current, seconds=seconds)
+        else:
+            yield Progress(line)
+        last[server] = epoch
+
+
 def recoveries(lines: Iterable[Mapping[str, Any]]) -> list[Recovery]:
     """All recoveries in a journal, in the order of their beginning. One that never ended stays "running"."""
     found: list[Recovery] = []
     current: dict[str, int] = {}
-    last: dict[str, float] = {}
-    for line in lines:
-        server, phase, epoch = str(line["server"]), str(line["phase"]), float(line["epoch"])
-        if phase == Phase.NOTICED:
-            verdict = str(line.get("verdict") or "unknown")
-            if server in current and epoch - last[server] < SAME_RECOVERY_S:
-                # What a run sees of a server that the cloud is bringing back already is not why it was lost.
-                if Phase.RESTORE not in found[current[server]].phases:
-                    found[current[server]] = replace(found[current[server]], verdict=verdict)
-                found[current[server]] = replace(found[current[server]], latest=epoch)
-                continue
-            current[server] = len(found)
-            found.append(Recovery(server, verdict, epoch, latest=epoch))
-        elif server in current:
-            recovery = replace(found[current[server]], latest=epoch)
-            phases = {**recovery.phases, phase: max(0.0, epoch - last[server])}
-            if phase in (Phase.DONE, Phase.FAILED):
-                seconds = max(0.0, epoch - recovery.started)
-                found[current.pop(server)] = replace(recovery, result=phase, seconds=seconds, phases=phases)
-            else:
-                found[current[server]] = replace(recovery, phases=phases)
-        last[server] = epoch
+    for progress in follow(lines):
+        if progress.recovery is None:
+            continue
+        if progress.begins:
+            current[progress.recovery.server] = len(found)
+            found.append(progress.recovery)
+        found[current[progress.recovery.server]] = progress.recovery
     return found
 
 

@@ -282,6 +282,9 @@ VERDICTS: Mapping[Verdict, VerdictRow] = {
 }
 
 
+# Why there is to be a surge server that was not there before; it is lost to nobody.
+SURGE_NEEDED = "a rotation needs a surge server"
+
 # Verdicts that pass by themselves, which a server may have again for a moment after its Ollama was healthy.
 PASSING = frozenset({Verdict.BOOTING, Verdict.NODE_UNKNOWN, Verdict.OLLAMA_STARTING, Verdict.OLLAMA_MISSING})
 

@@ -91,7 +91,9 @@ def compute(config: Mapping[str, Any], now: datetime) -> tuple[str, dict[str, st
 
 
 def list_servers(config: Mapping[str, Any], now: datetime) -> tuple[list[dict[str, Any]], int | None]:
-    """The fleet's servers, as modules return them, and the cloud's clock (epoch seconds; None: it does not tell).
+    """The fleet's servers, and the cloud's clock (epoch seconds; None: it does not tell).
+
+    The servers are as modules return them, and have ``updated_at`` (when the cloud last changed them, ISO 8601).
 
     :raises NoTokenError: see ``read_token``; also when the cloud refuses the token.
     :raises SilentError: the cloud did not answer, or cannot be parsed.
@@ -112,7 +114,7 @@ def list_servers(config: Mapping[str, Any], now: datetime) -> tuple[list[dict[st
         raise SilentError("the cloud's answer cannot be parsed") from error
     tags = [spec["preemptible_tag"] for spec in config.get("specs", []) if spec.get("preemptible_tag")]
     mine = owned_by_fleet([Server.from_api(data) for data in servers], str(config["fleet"]))
-    return [server.as_result(*tags[:1]) for server in mine], date
+    return [{**server.as_result(*tags[:1]), "updated_at": server.updated_at} for server in mine], date
 
 
 def observe(config: Mapping[str, Any], now: float) -> Snapshot:

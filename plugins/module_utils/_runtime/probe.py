@@ -16,12 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._clients import http
-from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import journal, metrics, plan, recovery, remediation
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import (
+    counters,
+    journal,
+    metrics,
+    plan,
+    recovery,
+    remediation,
+    targets,
+)
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.diagnosis import Diagnosis
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.servers import SHELVED_STATUSES
-from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.vocabulary import Step
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.vocabulary import Step, Verdict
 
-from . import journal_file, ledger_keeper, lock, observe
+from . import counters_file, journal_file, ledger_keeper, lock, observe
 
 HEAD_START = 10.0  # seconds for the requests that are sent before a run is there
 MORE_OBSERVATIONS = 2  # after one that found a loss: what is lost together is not always lost within the same second
@@ -36,9 +44,9 @@ NOTHING_TO_DO = 1
 def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
     """One cycle: observe, decide, write the metrics; systemd's exit status, and the lines to print.
 
-    :param config: as for ``observe.observe``, with ``specs``, ``journal`` and ``metrics`` (paths), ``maintenance``
-        (whether the loop is switched off), ``maintenance_file`` (whose existence switches it off), ``lock`` (path), and
-        what `ledger_keeper.keep` takes.
+    :param config: as for ``observe.observe``, with ``specs``, ``journal``, ``counters``, ``metrics`` and ``targets``
+        (paths), ``maintenance`` (whether the loop is switched off), ``maintenance_file`` (whose existence switches it
+        off), ``lock`` (path), and what `ledger_keeper.keep` takes.
     """
     began, now = time.monotonic(), time.time()
     snapshot = observe.observe(config, now)
@@ -56,6 +64,7 @@ def _cycle(config: Mapping[str, Any], snapshot: observe.Snapshot, began: float, 
     verdicts = recovery.assess(config["specs"], snapshot.observation(now), settings, lines)
     off = maintenance(config)
     messages = [*snapshot.errors, *_save_metrics(config, verdicts, lines, snapshot, began, off=bool(off))]
+    messages += _save_targets(config, verdicts, snapshot)
     if off:
         return NOTHING_TO_DO, [*messages, f"maintenance: nothing is done ({off})"]
     if holder:
@@ -73,7 +82,7 @@ def _cycle(config: Mapping[str, Any], snapshot: observe.Snapshot, began: float, 
     last = journal.last_recoveries(lines)
     messages += _append(config, _closed(verdicts, last, now))
     reasons = plan.worth_a_run(verdicts)
-    messages += _note(config, verdicts)
+    messages += _note(config, verdicts, snapshot)
     asked = _head_start(config, verdicts, snapshot.servers, last)
     known: set[str] = set()
     for _observation in range(MORE_OBSERVATIONS if asked else 0):
@@ -85,7 +94,7 @@ def _cycle(config: Mapping[str, Any], snapshot: observe.Snapshot, began: float, 
         if not fresh or snapshot.servers is None or snapshot.nodes is None:
             break
         reasons += plan.worth_a_run(fresh)
-        messages += _note(config, fresh)
+        messages += _note(config, fresh, snapshot)
         asked += _head_start(config, fresh, snapshot.servers, last)
     return (GO_ON if reasons else NOTHING_TO_DO), messages + asked + reasons
 
@@ -137,13 +146,19 @@ def _head_start(
     return messages
 
 
-def _note(config: Mapping[str, Any], verdicts: Sequence[Diagnosis]) -> list[str]:
+def _note(config: Mapping[str, Any], verdicts: Sequence[Diagnosis], snapshot: observe.Snapshot) -> list[str]:
     """Journals what was noticed, at the moment at which it was; what went wrong, if something did.
 
     Not what has to be examined first: that may lead to nothing.
     """
     sick = [verdict for verdict in verdicts if verdict.step in plan.ACTING - {Step.EXAMINE}]
-    return _append(config, [_line("noticed", v.server, time.time(), v.reason, v.verdict) for v in sick])
+    now = time.time()
+    lines = []
+    for verdict in sick:
+        server = next((one for one in snapshot.servers or () if one["name"] == verdict.server), None)
+        known = counters.loss(server, snapshot.cloud_time, now) if verdict.verdict == Verdict.LOST else {}
+        lines.append(_line("noticed", verdict.server, now, verdict.reason, verdict.verdict, known))
+    return _append(config, lines)
 
 
 def _closed(verdicts: Sequence[Diagnosis], last: Mapping[str, journal.Recovery], now: float) -> list[dict[str, Any]]:
@@ -170,8 +185,17 @@ def _tried_lately(lines: Sequence[Mapping[str, Any]], now: float, policy: remedi
     )
 
 
-def _line(phase: str, server: str, now: float, cause: str = "", verdict: str = "") -> dict[str, Any]:
-    return journal.entry(phase, server, now, time.monotonic(), run=remediation.PROBE_RUN, cause=cause, verdict=verdict)
+def _line(
+    phase: str,
+    server: str,
+    now: float,
+    cause: str = "",
+    verdict: str = "",
+    known: Mapping[str, str | float] | None = None,
+) -> dict[str, Any]:
+    run = remediation.PROBE_RUN
+    line = journal.entry(phase, server, now, time.monotonic(), run=run, cause=cause, verdict=verdict)
+    return {**line, **(known or {})}
 
 
 def _append(config: Mapping[str, Any], lines: Sequence[dict[str, Any]]) -> list[str]:
@@ -201,10 +225,12 @@ def _save_metrics(
     *,
     off: bool,
 ) -> list[str]:
-    """Replaces the file as a whole, as node_exporter may read it at any moment; what went wrong, if something did."""
+    """Counts, and writes the metrics; what went wrong, if something did."""
     path = str(config.get("metrics") or "")
     if not path:
         return []
+    counted, said = counters_file.count(str(config.get("counters") or ""), path, lines, time.time())
+    messages = [said] if said else []
     seen = metrics.Cycle(
         at=time.time(),
         wall=time.monotonic() - began,
@@ -214,10 +240,32 @@ def _save_metrics(
         swarm=snapshot.nodes is not None,
     )
     try:
-        fresh = Path(f"{path}.new")
-        fresh.write_text(metrics.render(verdicts, lines, seen), encoding="utf-8")
-        fresh.chmod(0o644)
-        fresh.replace(path)
+        _replace(path, metrics.render(verdicts, counted, seen))
     except OSError as error:
-        return [f"the metrics cannot be written to {path}: {error}"]
+        messages.append(f"the metrics cannot be written to {path}: {error}")
+    return messages
+
+
+def _save_targets(config: Mapping[str, Any], verdicts: Sequence[Diagnosis], snapshot: observe.Snapshot) -> list[str]:
+    """Writes what Prometheus is to scrape, if that has changed; what went wrong, if something did.
+
+    On partial knowledge the targets stay as they are.
+    """
+    path = str(config.get("targets") or "")
+    if not path or snapshot.servers is None or any(verdict.verdict == Verdict.UNKNOWN for verdict in verdicts):
+        return []
+    text = targets.file_sd(verdicts, snapshot.servers)
+    try:
+        if not Path(path).exists() or Path(path).read_text(encoding="utf-8", errors="replace") != text:
+            _replace(path, text)
+    except OSError as error:
+        return [f"the targets cannot be written to {path}: {error}"]
     return []
+
+
+def _replace(path: str, text: str) -> None:
+    """Replaces a file that everybody may read as a whole, as somebody may do so at any moment."""
+    fresh = Path(f"{path}.new")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.chmod(0o644)
+    fresh.replace(path)

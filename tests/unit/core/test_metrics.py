@@ -7,8 +7,14 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import journal
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.counters import (
+    BUCKETS,
+    CounterFamily,
+    CounterState,
+    advance,
+)
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.diagnosis import Diagnosis
-from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.metrics import BUCKETS, Cycle, render
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.metrics import Cycle, exposed, render
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.vocabulary import Step, Verdict
 
 CYCLE = Cycle(at=1_800_000_000.25, wall=0.15, cpu=0.11, maintenance=False, cloud=True, swarm=False)
@@ -21,6 +27,8 @@ VERDICTS = [
     ),
     Diagnosis("g4", Verdict.LOST, Step.RESTORE, "", "gpu_worker"),
 ]
+
+INTERRUPTIONS = CounterFamily.INTERRUPTIONS
 
 
 def lines(*items: tuple[str, str, float, str]) -> list[dict[str, Any]]:
@@ -38,6 +46,7 @@ HISTORY = lines(
     ("failed", "g3", 2500, ""),
     ("noticed", "g4", 3000, "lost"),
 )
+COUNTED = advance(None, CounterState(), HISTORY, 4000.0)
 
 
 def read(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -52,7 +61,7 @@ def read(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 
 def test_present() -> None:
-    samples = read(render(VERDICTS, [], CYCLE))
+    samples = read(render(VERDICTS, CounterState(), CYCLE))
     key = (("capacity_type", "preemptible"), ("status", "ACTIVE"), ("verdict", "healthy"))
     assert samples["gpuswarm_servers", key] == 2
     assert samples["gpuswarm_server_age_seconds", (("server", "m"),)] == 5.5
@@ -67,7 +76,7 @@ def test_present() -> None:
 
 
 def test_past() -> None:
-    samples = read(render(VERDICTS, HISTORY, CYCLE))
+    samples = read(render(VERDICTS, COUNTED, CYCLE))
     assert samples["gpuswarm_interruptions_total", (("server", "g1"),)] == 1
     assert samples["gpuswarm_interruptions_total", (("server", "g4"),)] == 1
     assert samples["gpuswarm_recoveries_total", (("result", "done"), ("verdict", "lost"))] == 1
@@ -77,7 +86,7 @@ def test_past() -> None:
 
 
 def test_histogram() -> None:
-    samples = read(render(VERDICTS, HISTORY, CYCLE))
+    samples = read(render(VERDICTS, COUNTED, CYCLE))
     name = "gpuswarm_recovery_phase_duration_seconds"
     buckets = {bound: samples[f"{name}_bucket", (("le", bound), ("phase", "active"))] for bound in ("2", "5", "+Inf")}
     assert buckets == {"2": 0, "5": 1, "+Inf": 1}
@@ -88,6 +97,40 @@ def test_histogram() -> None:
     assert samples[f"{name}_bucket", (("le", "+Inf"), ("phase", "failed"))] == 1
 
 
+def test_every_counter_is_there_from_the_start() -> None:
+    """Prometheus' increase() over the first interruption of a server is 0 when its series is born with 1."""
+    before, after = (read(render(VERDICTS, state, CYCLE)) for state in (CounterState(), COUNTED))
+    counters = [key for key in after if key[0].endswith(("_total", "_bucket", "_sum", "_count"))]
+    assert len(counters) > 100
+    assert {before[key] for key in counters} == {0}
+    assert {key[1][0][1] for key in after if key[0] == "gpuswarm_interruptions_total"} == {"g1", "g2", "g3", "g4"}
+
+
+def test_what_was_counted_of_a_server_stays_when_it_goes() -> None:
+    samples = read(render(VERDICTS[:2], COUNTED, CYCLE))
+    assert samples["gpuswarm_interruptions_total", (("server", "g4"),)] == 1
+
+
+def test_what_is_exposed_can_be_read_again() -> None:
+    odd = lines(("noticed", 'a"b\\c\nd', 9, "lost"), ("reboot", 'a"b\\c\nd', 9.5, ""), ("done", 'a"b\\c\nd', 99999, ""))
+    state = advance(COUNTED, CounterState(), [*HISTORY, *odd], 99999.0)
+    found = exposed(render(VERDICTS, state, CYCLE))
+    assert found.counts == state.counts
+    assert (found.until, found.recovered) == (CYCLE.at, 99999)
+    assert exposed("") == CounterState()
+
+
+def test_what_is_damaged_in_it_is_left_out() -> None:
+    whole = render(VERDICTS, COUNTED, CYCLE)
+    older = whole.replace('le="9"', 'le="9.5"')  # buckets of another version
+    assert CounterFamily.PHASES not in exposed(older).counts
+    assert exposed(older).counts[INTERRUPTIONS] == COUNTED.counts[INTERRUPTIONS]
+    torn = (
+        whole[: whole.index("gpuswarm_remediation_attempts_total{")] + 'gpuswarm_interruptions_total{server="g1"} 1.2.3'
+    )
+    assert exposed(torn).counts[INTERRUPTIONS] == {"g1": 1, "g4": 1}
+
+
 def test_labels_are_escaped() -> None:
     odd = Diagnosis('a"b\\c\nd', Verdict.HEALTHY, Step.NONE, "", "gpu_worker", "ACTIVE")
-    assert read(render([odd], [], CYCLE))["gpuswarm_server_as_desired", (("server", 'a"b\\c\nd'),)] == 1
+    assert read(render([odd], CounterState(), CYCLE))["gpuswarm_server_as_desired", (("server", 'a"b\\c\nd'),)] == 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import journal, metrics
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import counters, journal, metrics
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.diagnosis import Diagnosis
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.vocabulary import (
     PASSING,
@@ -77,7 +77,9 @@ def test_the_health_check_prints_the_codes() -> None:
 def exported(verdicts: list[Diagnosis], *lines: dict[str, Any]) -> list[str]:
     """The samples of the metrics, without their values."""
     cycle = metrics.Cycle(at=9.0, wall=0.1, cpu=0.1, maintenance=False, cloud=True, swarm=True)
-    return [line.rpartition(" ")[0] for line in metrics.render(verdicts, lines, cycle).splitlines() if line[0] != "#"]
+    state = counters.advance(None, counters.CounterState(), lines, 9.0)
+    text = metrics.render(verdicts, state, cycle)
+    return [line.rpartition(" ")[0] for line in text.splitlines() if line[0] != "#"]
 
 
 @pytest.mark.parametrize("verdict", Verdict)

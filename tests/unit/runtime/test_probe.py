@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import journal, ledger
-from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime import lock, observe, probe
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import counters, journal, ledger
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime import journal_file, lock, observe, probe
 from tests.kit.unix_server import UnixHandler, UnixServer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -173,12 +173,15 @@ def fleet(config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     specs = [{"name": "demo-manager", "role": "manager"}, {"name": "demo-gpu-1", "role": "gpu_worker"}]
+    (tmp_path / "counters.json").write_text(counters.dump(counters.CounterState()), encoding="utf-8")
     yield config | {
         "specs": specs,
         "settings": {"service": "gpuswarm_ollama"},
         "docker_socket": str(tmp_path / "docker.sock"),
         "journal": str(tmp_path / "journal.jsonl"),
         "metrics": str(tmp_path / "gpuswarm.prom"),
+        "counters": str(tmp_path / "counters.json"),
+        "targets": str(tmp_path / "gpuswarm_targets.json"),
         "maintenance_file": str(tmp_path / "maintenance"),
         "lock": str(tmp_path / "lock.json"),
     }
@@ -409,6 +412,184 @@ def test_metrics_that_cannot_be_written_are_said_and_nothing_more(fleet: dict[st
     status, (told,) = probe.run(fleet | {"metrics": "/nowhere/at/all.prom"})
     assert status == probe.NOTHING_TO_DO
     assert told.startswith("the metrics cannot be written to /nowhere/at/all.prom")
+
+
+INTERRUPTIONS = "gpuswarm_interruptions_total"
+
+
+def write(fleet: dict[str, Any], *phases: str, verdict: str = "lost") -> None:
+    """Lines of a run about the one GPU server."""
+    at = time.time()
+    journal_file.append(
+        fleet["journal"], [journal.entry(phase, "demo-gpu-1", at, at, run="r", verdict=verdict) for phase in phases]
+    )
+
+
+def test_a_counter_is_there_before_anything_has_happened(fleet: dict[str, Any]) -> None:
+    """Prometheus' increase() does not count what a series is born with."""
+    probe.run(fleet)
+    assert metric(fleet, INTERRUPTIONS, server="demo-gpu-1") == 0
+    assert metric(fleet, INTERRUPTIONS, server="demo-manager") is None
+    assert metric(fleet, "gpuswarm_remediation_attempts_total", server="demo-gpu-1", remedy="reboot") == 0
+    assert metric(fleet, "gpuswarm_recoveries_total", verdict="lost", result="failed") == 0
+    assert metric(fleet, "gpuswarm_recovery_phase_duration_seconds_count", phase="ready") == 0
+    write(fleet, "noticed")
+    probe.run(fleet)
+    assert metric(fleet, INTERRUPTIONS, server="demo-gpu-1") == 1
+
+
+def test_the_rotation_of_the_journal_changes_no_counter(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_file, "MAX_BYTES", 2000)
+    for number in range(1, 30):
+        monkeypatch.setattr(time, "time", (NOW + timedelta(hours=number)).timestamp)
+        (Path(fleet["token_cache"]) / "token-a.json").unlink(missing_ok=True)
+        write(fleet, "noticed", "active", "ready", "healthy", "done")
+        probe.run(fleet)
+        assert metric(fleet, INTERRUPTIONS, server="demo-gpu-1") == number
+        assert metric(fleet, "gpuswarm_recoveries_total", verdict="lost", result="done") == number
+        assert metric(fleet, "gpuswarm_recovery_phase_duration_seconds_count", phase="total") == number
+    assert Path(fleet["journal"] + ".1").exists()
+
+
+def test_the_loss_is_dated_by_the_cloud(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nova's clock says when the server went, and when it was asked."""
+    lose(monkeypatch)
+    told = {"updated": "2026-01-01T11:59:56Z", "OS-SRV-USG:launched_at": "2025-12-31T20:00:00.000000"}
+    servers = json.loads(Handler.body)["servers"]
+    monkeypatch.setattr(Handler, "body", json.dumps({"servers": [servers[0], {**servers[1], **told}]}).encode())
+    monkeypatch.setattr(Handler, "date_time_string", lambda *_: "Thu, 01 Jan 2026 12:00:00 GMT")
+    probe.run(fleet)
+    noticed, *_ = journal.parse(Path(fleet["journal"]).read_text(encoding="utf-8"))
+    assert (noticed["launched_at"], noticed["detection"]) == ("2025-12-31T20:00:00.000000", 4.0)
+    probe.run(fleet)
+    assert metric(fleet, INTERRUPTIONS, server="demo-gpu-1") == 1
+    name = "gpuswarm_recovery_phase_duration_seconds"
+    assert metric(fleet, f"{name}_sum", phase="detection") == 4.0
+    assert metric(fleet, f"{name}_bucket", phase="detection", le="3") == 0
+    assert metric(fleet, f"{name}_bucket", phase="detection", le="4") == 1
+
+
+def test_nothing_else_is_dated(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = b'"ACTIVE", "updated": "2026-01-01T00:00:00Z"'
+    monkeypatch.setattr(Handler, "body", Handler.body.replace(b'"ACTIVE"', changed))
+    probe.run(fleet | {"settings": {**fleet["settings"], "labels": {"gpu": "true"}}})
+    (noticed,) = journal.parse(journal_file.read(fleet["journal"]))
+    assert noticed["verdict"] == "labels_missing"
+    assert not {"detection", "launched_at"} & noticed.keys()
+
+
+@pytest.mark.parametrize("case", ["missing", "torn", "of another version", "a directory"])
+def test_without_its_state_it_goes_on_counting(
+    fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """The journal has lost its older half, and the metrics that were shown last still have all."""
+    monkeypatch.setattr(journal_file, "MAX_BYTES", 2000)
+    for number in range(1, 20):
+        monkeypatch.setattr(time, "time", (NOW + timedelta(hours=number)).timestamp)
+        write(fleet, "noticed", "active", "done")
+        probe.run(fleet)
+    state = Path(fleet["counters"])
+    text = state.read_text(encoding="utf-8")
+    state.unlink()
+    if case == "a directory":
+        state.mkdir()
+    elif case != "missing":
+        state.write_text(text[:40] if case == "torn" else text.replace('"format": 1', '"format": 9'), encoding="utf-8")
+    monkeypatch.setattr(time, "time", (NOW + timedelta(hours=20)).timestamp)
+    write(fleet, "noticed", "active", "done")
+    _status, told = probe.run(fleet)
+    (said,) = [line for line in told if "state of the counters" in line]
+    assert str(state) in said
+    assert "made from the journal and from the metrics" in said
+    for _again in range(2):
+        assert metric(fleet, INTERRUPTIONS, server="demo-gpu-1") == 20
+        assert metric(fleet, "gpuswarm_recovery_phase_duration_seconds_count", phase="total") == 20
+        assert bool([line for line in probe.run(fleet)[1] if "state of the counters" in line]) == (
+            case == "a directory"
+        )
+
+
+def test_a_manager_that_was_put_back_shows_no_less(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backup of the state and the journal, put back on the same machine after two more interruptions."""
+    kept: dict[str, str] = {}
+    for number in range(1, 6):
+        monkeypatch.setattr(time, "time", (NOW + timedelta(hours=number)).timestamp)
+        write(fleet, "noticed", "active", "done")
+        probe.run(fleet)
+        if number == 3:
+            kept = {name: Path(fleet[name]).read_text(encoding="utf-8") for name in ("counters", "journal")}
+    for name, text in kept.items():
+        Path(fleet[name]).write_text(text, encoding="utf-8")
+    probe.run(fleet)
+    assert metric(fleet, INTERRUPTIONS, server="demo-gpu-1") == 5
+    # On another machine it has what the backup has, and goes on from there.
+    for name, text in kept.items():
+        Path(fleet[name]).write_text(text, encoding="utf-8")
+    Path(fleet["metrics"]).unlink()
+    probe.run(fleet)
+    assert metric(fleet, INTERRUPTIONS, server="demo-gpu-1") == 3
+    write(fleet, "noticed", "active", "done")
+    probe.run(fleet)
+    assert metric(fleet, INTERRUPTIONS, server="demo-gpu-1") == 4
+
+
+def test_a_state_that_cannot_be_written_is_said_and_the_counts_are_shown(fleet: dict[str, Any]) -> None:
+    write(fleet, "noticed")
+    _status, told = probe.run({**fleet, "counters": "/nowhere/at/all.json"})
+    assert any("cannot be written to /nowhere/at/all.json" in line for line in told)
+    assert metric(fleet, INTERRUPTIONS, server="demo-gpu-1") == 1
+
+
+def test_the_state_is_written_when_something_was_counted(fleet: dict[str, Any]) -> None:
+    probe.run(fleet)
+    before = Path(fleet["counters"]).stat().st_mtime_ns
+    probe.run(fleet)
+    assert Path(fleet["counters"]).stat().st_mtime_ns == before
+    write(fleet, "noticed")
+    probe.run(fleet)
+    state = counters.load(Path(fleet["counters"]).read_text(encoding="utf-8"))
+    assert state.counts[counters.CounterFamily.INTERRUPTIONS] == {"demo-gpu-1": 1}
+    assert not list(Path(fleet["counters"]).parent.glob("*.new"))
+
+
+def scraped(fleet: dict[str, Any]) -> list[str]:
+    groups = json.loads(Path(fleet["targets"]).read_text(encoding="utf-8"))
+    return [group["labels"]["server"] for group in groups]
+
+
+@pytest.mark.parametrize("case", ["there", "lost", "gone", "maintenance"])
+def test_a_server_stays_a_target(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    if case == "lost":
+        lose(monkeypatch)
+    if case == "gone":
+        monkeypatch.setattr(Handler, "body", json.dumps({"servers": json.loads(Handler.body)["servers"][:1]}).encode())
+    probe.run(fleet | {"maintenance": case == "maintenance"})
+    assert scraped(fleet) == ["demo-gpu-1", "demo-manager"]
+    assert Path(fleet["targets"]).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("case", ["an error", "a list without the manager"])
+def test_targets_stay_on_partial_knowledge(fleet: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    probe.run(fleet)
+    before = Path(fleet["targets"]).stat()
+    probe.run(fleet)  # Prometheus would read it again
+    resting = fleet | {"specs": fleet["specs"][:1]}
+    with monkeypatch.context() as silent:
+        if case == "an error":
+            silent.setattr(Handler, "status", 503)
+        else:
+            silent.setattr(Handler, "body", b'{"servers": []}')
+        probe.run(resting)
+    assert Path(fleet["targets"]).stat().st_mtime_ns == before.st_mtime_ns
+    probe.run(resting)
+    assert scraped(fleet) == ["demo-manager"]
+
+
+def test_targets_that_cannot_be_written_are_said_and_nothing_more(fleet: dict[str, Any]) -> None:
+    status, (told,) = probe.run(fleet | {"targets": "/nowhere/at/all.json"})
+    assert status == probe.NOTHING_TO_DO
+    assert told.startswith("the targets cannot be written to /nowhere/at/all.json")
+    assert metric(fleet, "gpuswarm_server_as_desired", server="demo-gpu-1") == 1
 
 
 @pytest.fixture
