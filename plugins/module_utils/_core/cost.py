@@ -14,7 +14,7 @@ from . import billing, ledger
 from .billing import FLOATING_IP, HOUR, SERVER, VOLUME, BillingRules, Interval, Resource
 from .journal import Recovery
 from .metrics import Family, Sample, text
-from .prices import MONTH_HOURS, Money, PriceError, PriceList, in_force, number, saving
+from .prices import MONTH_HOURS, Money, PriceError, PriceList, difference, in_force, number, parse_prices, saving
 from .servers import ON_DEMAND, PREEMPTIBLE, Spec
 
 TENTH = Decimal("0.1")
@@ -235,6 +235,10 @@ class Bill:
             "paid": self.paid.as_dict(),
             "on_demand": self.on_demand.as_dict(),
             "always_on_demand": None if self.always_on_demand is None else self.always_on_demand.as_dict(),
+            "saved": {
+                "on_demand": _saved(self.paid, self.on_demand),
+                "always_on_demand": None if self.always_on_demand is None else _saved(self.paid, self.always_on_demand),
+            },
             "preemption": {
                 "idle_seconds": gone.idle_seconds,
                 "idle": gone.idle.as_dict(),
@@ -261,6 +265,23 @@ class Account:
     specs: Sequence[Mapping[str, Any]] = ()
     recoveries: Sequence[Recovery] = ()
     balance: Balance | None = None
+
+
+def account_of(
+    given: Mapping[str, Any], specs: Sequence[Mapping[str, Any]] = (), recoveries: Sequence[Recovery] = ()
+) -> Account:
+    """What the manager makes the bill from.
+
+    :param given: the file that the role cost writes there (``prices``, ``rules``, ``balance``); empty: there is none.
+    :raises PriceError: it is wrong.
+    """
+    return Account(
+        lists=parse_prices(given.get("prices") or []),
+        rules=rules_named(given.get("rules") or "selectel"),
+        specs=specs,
+        recoveries=recoveries,
+        balance=parse_balance(given.get("balance")),
+    )
 
 
 def parse_balance(data: object) -> Balance | None:
@@ -483,15 +504,56 @@ def bill_lines(found: Bill, lists: Sequence[PriceList]) -> list[str]:
 def status_lines(found: Bill) -> list[str]:
     """What the status says of the cost."""
     if found.began is None:
-        return []
-    share = saving(found.paid, found.on_demand)
-    less = f", {share} % less than on demand" if share is not None else ""
-    lines = [f"cost this month: {found.paid}{less}; now {found.rate} an hour; whole month {found.forecast}"]
+        return ["cost this month: unknown: the ledger is empty"]
+    begun = f", since {ledger.iso(found.began)}" if found.began > found.since else ""
+    lines = [
+        f"cost this month{begun}: {found.paid}; now {found.rate} an hour; whole month {found.forecast} if it stays so"
+    ]
+    compared = [("the same hours on demand", found.on_demand)]
+    if found.always_on_demand is not None:
+        compared.append(("on demand around the clock", found.always_on_demand))
+    lines += [f"  saved beside {name}: {_saved_text(found.paid, other)}" for name, other in compared]
     if found.estimated:
         lines.append(f"  {found.estimated} server hours of it are estimated")
+    if found.gap_seconds:
+        lines.append(f"  nobody observed the cloud for {Decimal(found.gap_seconds) / HOUR:.1f} h of it")
+    if found.damaged:
+        lines.append(f"  {found.damaged} lines of the ledger cannot be read")
     if found.balance_days is not None:
         lines.append(f"  the balance lasts {found.balance_days} days")
     return lines + [f"  {line}" for line in _lacking(found.paid)]
+
+
+def status_of(
+    ledger_text: str,
+    given: Mapping[str, Any],
+    specs: Sequence[Mapping[str, Any]],
+    recoveries: Sequence[Recovery],
+    now: int,
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """What the status says of this month's cost: as data, and in lines.
+
+    :param given: as `account_of` takes it.
+    :returns: the data is None when nothing is known yet, and has ``error`` when the prices are wrong.
+    """
+    try:
+        found = bill(ledger_text, account_of(given, specs, recoveries), billing.month_start(now), now)
+    except PriceError as error:
+        return status_failed(str(error))
+    return None if found.began is None else found.as_dict(), status_lines(found)
+
+
+def status_failed(why: str) -> tuple[dict[str, Any], list[str]]:
+    """The same when there can be no bill."""
+    return {"error": why}, [f"cost this month: unknown: {why}"]
+
+
+def _saved_text(paid: Money, other: Money) -> str:
+    left, share = difference(other, paid), saving(paid, other)
+    if left is None:
+        lacks = sorted(paid.unknown | other.unknown)
+        return f"unknown, without a price: {', '.join(lacks)}" if lacks else "unknown"
+    return str(left) if share is None else f"{left} ({share} %)"
 
 
 def _compared(found: Bill) -> list[str]:
@@ -611,6 +673,14 @@ def render(found: Bill) -> str:
 
 
 # ---------------------------------------------------------------- shared
+
+
+def _saved(paid: Money, other: Money) -> dict[str, Any] | None:
+    """What was saved beside something dearer, as data; None: not known."""
+    left, share = difference(other, paid), saving(paid, other)
+    if left is None:
+        return None
+    return {**left.as_dict(), "percent": None if share is None else f"{share:f}"}
 
 
 def _priced(prices: PriceList | None, resource: Resource, quantity_hours: int) -> Money:

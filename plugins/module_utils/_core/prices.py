@@ -115,15 +115,20 @@ class Money:
 
 def saving(paid: Money, compared: Money) -> Decimal | None:
     """How many per cent less than something else; None unless both are complete and in one currency."""
-    if (
-        not (paid.complete and compared.complete)
-        or len(paid.amounts) != 1
-        or set(paid.amounts) != set(compared.amounts)
-    ):
+    left = difference(compared, paid)
+    if left is None:
         return None
-    (currency,) = paid.amounts
+    (currency,) = left.amounts
     whole = compared.amounts[currency]
-    return (100 * (whole - paid.amounts[currency]) / whole).quantize(Decimal("0.1")) if whole else None
+    return (100 * left.amounts[currency] / whole).quantize(Decimal("0.1")) if whole else None
+
+
+def difference(one: Money, other: Money) -> Money | None:
+    """So much more one sum is than the other; None unless both are complete and in the same one currency."""
+    if not (one.complete and other.complete) or len(one.amounts) != 1 or set(one.amounts) != set(other.amounts):
+        return None
+    (currency,) = one.amounts
+    return Money({currency: one.amounts[currency] - other.amounts[currency]})
 
 
 def parse_prices(data: object) -> list[PriceList]:

@@ -29,6 +29,7 @@ from . import ledger_file
 
 if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.cost import Bill
+    from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.journal import Recovery
 
 PAUSE = 60  # seconds before the cloud is asked again that did not answer
 WATCHED = 60  # seconds before volumes are listed again of which one is being created or deleted
@@ -160,19 +161,40 @@ def bill(config: Mapping[str, Any], now: int) -> Bill:
     :param now: epoch seconds.
     :raises ValueError: the prices are wrong.
     """
-    from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import cost, journal, prices  # noqa: PLC0415
+    from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import cost  # noqa: PLC0415
+
+    account = cost.account_of(_given(config), config.get("specs") or [], _recoveries(config))
+    return cost.bill(ledger_file.read(str(config["ledger"])), account, month_start(now), now)
+
+
+def status(config: Mapping[str, Any], now: int) -> tuple[dict[str, Any] | None, list[str]]:
+    """What the status says of the cost, as data and in lines (`cost.status_of`).
+
+    :param config: as `bill` takes it; without ``ledger`` nothing is known.
+    """
+    from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import cost  # noqa: PLC0415
+
+    if not config.get("ledger"):
+        return None, []
+    try:
+        given = _given(config)
+    except ValueError as error:
+        return cost.status_failed(f"{config['cost']} cannot be read: {error}")
+    text = ledger_file.read(str(config["ledger"]))
+    return cost.status_of(text, given, config.get("specs") or [], _recoveries(config), now)
+
+
+def _given(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the role cost has written; empty: nothing."""
+    try:
+        return dict(json.loads(Path(str(config.get("cost") or "")).read_text(encoding="utf-8")))
+    except OSError:
+        return {}
+
+
+def _recoveries(config: Mapping[str, Any]) -> list[Recovery]:
+    from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import journal  # noqa: PLC0415
 
     from . import journal_file  # noqa: PLC0415
 
-    try:
-        given = json.loads(Path(str(config.get("cost") or "")).read_text(encoding="utf-8"))
-    except OSError:
-        given = {}
-    account = cost.Account(
-        lists=prices.parse_prices(given.get("prices") or []),
-        rules=cost.rules_named(given.get("rules") or "selectel"),
-        specs=config.get("specs") or [],
-        recoveries=journal.recoveries(journal.parse(journal_file.read(str(config.get("journal") or "")))),
-        balance=cost.parse_balance(given.get("balance")),
-    )
-    return cost.bill(ledger_file.read(str(config["ledger"])), account, month_start(now), now)
+    return journal.recoveries(journal.parse(journal_file.read(str(config.get("journal") or ""))))

@@ -268,3 +268,24 @@ def test_wrong_prices_are_said_and_the_ledger_goes_on(keeper: Keeper, tmp_path: 
     assert "cost_prices[0].currency is None" in message
     assert len(keeper.lines()) == 2
     assert keeper.look(45, server()) == []
+
+
+def test_what_the_status_says(keeper: Keeper, tmp_path: Path) -> None:
+    prices = tmp_path / "cost.json"
+    keeper.look(40, server())
+    assert ledger_keeper.status({}, BORN + 45) == (None, [])
+    keeper.config |= {"cost": str(prices), "journal": str(tmp_path / "none"), "specs": []}
+    data, lines = ledger_keeper.status(keeper.config, BORN + 45)
+    assert data is not None
+    assert not data["paid"]["complete"]
+    assert "unknown; now unknown an hour; whole month unknown" in lines[0]
+    prices.write_text(json.dumps({"prices": [PRICES]}))
+    data, lines = ledger_keeper.status(keeper.config, BORN + 45)
+    assert data is not None
+    assert not data["paid"]["complete"]  # the disk
+    assert "at least 0.75 USD; now at least 0.75 USD an hour" in lines[0]
+    prices.write_text("{")
+    data, lines = ledger_keeper.status(keeper.config, BORN + 45)
+    assert data is not None
+    assert data["error"].startswith(f"{prices} cannot be read: ")
+    assert lines == [f"cost this month: unknown: {data['error']}"]
