@@ -50,7 +50,7 @@ def cost_bill(
     ledger: str,
     price_lists: Sequence[Mapping[str, Any]],
     rules: str = "selectel",
-    balance: Mapping[str, Any] | None = None,
+    balance: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     specs: Sequence[Mapping[str, Any]] = (),
     journal: str = "",
     month: str = "",
@@ -60,13 +60,14 @@ def cost_bill(
     _check_output(output)
     now = int(time.time())
     since, until = _month(month, now)
+    balances = balance if isinstance(balance, Sequence) else [balance]
     try:
         account = cost.Account(
             lists=prices.parse_prices(price_lists),
             rules=cost.rules_named(rules),
             specs=specs,
             recoveries=_recoveries(journal),
-            balance=cost.parse_balance(balance) if until == now else None,
+            balance=cost.newest_balance(*balances) if until == now else None,
         )
     except prices.PriceError as error:
         raise AnsibleFilterError(str(error)) from error

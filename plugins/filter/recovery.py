@@ -93,7 +93,8 @@ def status_report(
     lines: list[str] = []
     if cost:
         recoveries = journal_utils.recoveries(journal_utils.parse(journal))
-        bill, lines = status_of(cost["ledger"], cost["prices"], cost["specs"], recoveries, int(time.time()))
+        given = {**cost["prices"], "read_balance": cost["balance"]}
+        bill, lines = status_of(cost["ledger"], given, cost["specs"], recoveries, int(time.time()))
     data = status.report(verdicts, journal, status.loop_state(timer, maintenance), unknown, bill)
     return data if output == "json" else status.table(data, time.time()) + lines
 

@@ -153,18 +153,20 @@ def in_force(lists: Iterable[PriceList], moment: int) -> PriceList | None:
     return None if last is None or (last.valid_until is not None and moment >= last.valid_until) else last
 
 
-def number(value: object, where: str) -> Decimal:
+def number(value: object, where: str, *, signed: bool = False) -> Decimal:
     """An amount of money, as it was written.
 
+    :param signed: whether it may be negative, as a debt is.
     :raises PriceError: it is none.
     """
     try:
         # A number without quotes comes as a float, whose shortest text is what was written.
         amount = Decimal(str(value).strip())
     except InvalidOperation:
-        amount = Decimal(-1)
-    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
-        raise PriceError(f'{where} is {value!r}: it must be a number from 0 such as "0.75"')
+        amount = Decimal("NaN")
+    if isinstance(value, bool) or not amount.is_finite() or (amount < 0 and not signed):
+        least = "" if signed else " from 0"
+        raise PriceError(f'{where} is {value!r}: it must be a number{least} such as "0.75"')
     return amount
 
 

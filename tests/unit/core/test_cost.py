@@ -196,6 +196,8 @@ def test_metrics() -> None:
     assert samples["gpuswarm_cost_on_demand", "server"] == 69
     assert samples["gpuswarm_cost_hours", "volume"] == 2400
     assert samples["gpuswarm_cost_balance_days", ""] == 3.9  # 80.11 at 0.86 an hour
+    assert samples["gpuswarm_cost_balance_left", ""] == 80.97  # the hour in which it was read is not counted again
+    assert samples["gpuswarm_cost_balance_timestamp_seconds", ""] == at(1)
 
 
 def test_an_empty_ledger_says_so() -> None:
@@ -299,6 +301,7 @@ def test_a_month_that_is_over_has_no_forecast() -> None:
     [
         ({"amount": "86", "currency": "USD", "read_at": "2026-11-02T00:00:00Z"}, "4.2"),
         ({"amount": "1", "currency": "USD", "read_at": "2026-11-01T00:00:00Z"}, "0.0"),
+        ({"amount": "-12.5", "currency": "USD", "read_at": "2026-11-02T00:00:00Z"}, "0.0"),
         ({"amount": "86", "currency": "RUB", "read_at": "2026-11-01T00:00:00Z"}, None),
         ({}, None),
     ],
@@ -307,6 +310,42 @@ def test_how_long_the_balance_lasts(balance: dict[str, str], days: str | None) -
     own = account(balance=cost.parse_balance(balance))
     found = cost.bill(text(*LIVED, DISK, ADDRESS), own, at(1), at(2) - 1)
     assert found.balance_days == (None if days is None else Decimal(days))
+    assert (found.as_dict()["balance"] is None) == (not balance)
+
+
+@pytest.mark.parametrize(
+    ("lists", "currency", "line"),
+    [
+        ([WHOLE], "USD", "the balance lasts 4.1 days, by what was read 2d4h ago"),
+        ([WHOLE], "RUB", "how long the balance in RUB lasts is unknown: prices are in USD"),
+        ([PRICES], "USD", "how long the balance lasts is unknown, by what was read 2d4h ago"),
+    ],
+)
+def test_an_old_balance_says_how_old_it_is(lists: list[dict[str, Any]], currency: str, line: str) -> None:
+    balance = cost.parse_balance({"amount": "129", "currency": currency, "read_at": "2026-11-01T00:00:00Z"})
+    lived = [server(1, "running", at(1)), DISK, ADDRESS]
+    found = cost.bill(text(*lived), account(*lists, balance=balance), at(1), at(3, 4, 30))
+    assert f"  {line}" in cost.status_lines(found)
+    assert line in cost.bill_lines(found, parse_prices(lists))
+    told = found.as_dict()["balance"]
+    assert (told["amount"], told["age_seconds"]) == ("129", (2 * 24 + 4) * 3600 + 1800)
+    assert (told["left"] is None) == ("unknown" in line)
+    assert ("gpuswarm_cost_balance_days", "") not in read(cost.render(found)) or "unknown" not in line
+
+
+@pytest.mark.parametrize(
+    ("moments", "newest"),
+    [(("2026-11-01", "2026-11-02"), "2"), (("2026-11-02", "2026-11-01"), "1"), ((None, "2026-11-01"), "2"), ((), None)],
+)
+def test_of_two_balances_the_newest_counts(moments: tuple[str | None, ...], newest: str | None) -> None:
+    data = [
+        {"amount": str(number), "currency": "RUB", "read_at": f"{moment}T00:00:00Z"} if moment else {}
+        for number, moment in enumerate(moments, start=1)
+    ]
+    found = cost.newest_balance(*data)
+    assert (found and str(found.amount)) == newest
+    given = dict(zip(("balance", "read_balance"), data, strict=False))
+    assert cost.account_of(given).balance == found
 
 
 @pytest.mark.parametrize(
