@@ -8,6 +8,8 @@ Each is documented in the file of its name.
 
 from __future__ import annotations
 
+import csv
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -15,7 +17,14 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import billing, cost, journal, prices
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import (
+    billing,
+    cost,
+    invoice,
+    journal,
+    ledger,
+    prices,
+)
 
 OUTPUTS = ("table", "json")
 
@@ -47,10 +56,10 @@ def cost_estimate(
 
 
 def cost_bill(
-    ledger: str,
+    text: str,
     price_lists: Sequence[Mapping[str, Any]],
     rules: str = "selectel",
-    balance: Mapping[str, Any] | None = None,
+    balance: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
     specs: Sequence[Mapping[str, Any]] = (),
     journal: str = "",
     month: str = "",
@@ -60,18 +69,66 @@ def cost_bill(
     _check_output(output)
     now = int(time.time())
     since, until = _month(month, now)
+    balances = balance if isinstance(balance, Sequence) else [balance]
     try:
         account = cost.Account(
             lists=prices.parse_prices(price_lists),
             rules=cost.rules_named(rules),
             specs=specs,
             recoveries=_recoveries(journal),
-            balance=cost.parse_balance(balance) if until == now else None,
+            balance=cost.newest_balance(*balances) if until == now else None,
         )
     except prices.PriceError as error:
         raise AnsibleFilterError(str(error)) from error
-    found = cost.bill(ledger, account, since, until)
+    found = cost.bill(text, account, since, until)
     return found.as_dict() if output == "json" else cost.bill_lines(found, account.lists)
+
+
+def cost_period(month: str, timezone: str = "Europe/Moscow", whole: bool = False) -> dict[str, str]:
+    """What of a month has been debited, and can be compared."""
+    try:
+        found = invoice.period(str(month), timezone, int(time.time()), whole=whole)
+    except invoice.InvoiceError as error:
+        raise AnsibleFilterError(str(error)) from error
+    return {"start": ledger.iso(found.since), "end": ledger.iso(found.until)}
+
+
+def cost_report(text: str, columns: Mapping[str, str]) -> list[dict[str, str]]:
+    """What is billed for each object, out of a report of the control panel."""
+    plain = text.removeprefix("\ufeff")
+    head = plain.split("\n", 1)[0]
+    rows = list(csv.DictReader(io.StringIO(plain), delimiter=max(",;\t", key=head.count)))
+    try:
+        items = invoice.report(rows, columns)
+    except invoice.InvoiceError as error:
+        raise AnsibleFilterError(str(error)) from error
+    return [{**item._asdict(), "amount": f"{item.amount:f}"} for item in items]
+
+
+def cost_verify(
+    text: str,
+    price_lists: Sequence[Mapping[str, Any]],
+    billed: Sequence[Mapping[str, Any]],
+    period: Mapping[str, str],
+    currency: str,
+    rules: str = "selectel",
+    tolerance: str = "1",
+    ignore: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The ledger beside what the cloud bills, as data, with lines for people in it."""
+    when = invoice.Period(ledger.moment(period["start"]), ledger.moment(period["end"]))
+    try:
+        own = invoice.own_objects(text, prices.parse_prices(price_lists), cost.rules_named(rules), when)
+        slack = prices.number(tolerance, "cost_verify_tolerance")
+        found = invoice.Comparison(
+            when,
+            currency,
+            *invoice.compare(own, invoice.items_of(billed), currency, slack, ignore),
+            notes=invoice.notes_of(text, when),
+        )
+    except (prices.PriceError, invoice.InvoiceError) as error:
+        raise AnsibleFilterError(str(error)) from error
+    return {**found.as_dict(), "lines": found.lines()}
 
 
 def _recoveries(text: str) -> list[journal.Recovery]:
@@ -110,4 +167,11 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Names and functions."""
-        return {"cost_bill": cost_bill, "cost_estimate": cost_estimate, "cost_settings": cost_settings}
+        return {
+            "cost_bill": cost_bill,
+            "cost_estimate": cost_estimate,
+            "cost_period": cost_period,
+            "cost_report": cost_report,
+            "cost_settings": cost_settings,
+            "cost_verify": cost_verify,
+        }

@@ -18,6 +18,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import diagnosis, plan, recovery, status
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import journal as journal_utils
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import swarm as swarm_utils
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.cost import status_of
 
 OUTPUTS = ("table", "json")
 
@@ -83,12 +84,19 @@ def status_report(
     timer: str = "",
     maintenance: str = "",
     unknown: str = "",
+    cost: Mapping[str, Any] | None = None,
 ) -> Any:
-    """How the fleet is, as a table or as data."""
+    """How the fleet is and what it costs, as a table or as data."""
     if output not in OUTPUTS:
         raise AnsibleFilterError(f"status_output is {output!r}: it must be one of {', '.join(OUTPUTS)}")
-    data = status.report(verdicts, journal, status.loop_state(timer, maintenance), unknown)
-    return data if output == "json" else status.table(data, time.time())
+    bill: Mapping[str, Any] | None = None
+    lines: list[str] = []
+    if cost:
+        recoveries = journal_utils.recoveries(journal_utils.parse(journal))
+        given = {**cost["prices"], "read_balance": cost["balance"]}
+        bill, lines = status_of(cost["ledger"], given, cost["specs"], recoveries, int(time.time()))
+    data = status.report(verdicts, journal, status.loop_state(timer, maintenance), unknown, bill)
+    return data if output == "json" else status.table(data, time.time()) + lines
 
 
 class FilterModule:

@@ -92,3 +92,70 @@ def test_the_examples_prices_say_where_they_are_from() -> None:
     lists = load(ROOT / "inventory" / "selectel" / "group_vars" / "all.yml")["cost_prices"]
     assert cost.cost_settings(lists)
     assert all(one["source"] and one["read_on"] for one in lists)
+
+
+def test_what_of_a_month_has_been_debited() -> None:
+    assert cost.cost_period("") == {"start": "2026-11-30T21:00:00Z", "end": "2026-12-15T11:00:00Z"}
+    assert cost.cost_period("2026-11", "UTC", whole=True) == {
+        "start": "2026-11-01T00:00:00Z", "end": "2026-12-01T00:00:00Z",
+    }  # fmt: skip
+    with pytest.raises(AnsibleFilterError, match="can only be compared for a month that is over"):
+        cost.cost_period("2026-12", whole=True)
+
+
+# Made up: Selectel describes the columns of its report, and does not publish their names.
+COLUMNS = {"id": "object id", "amount": "total", "name": "object"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "object id,object,total\nid,g,271.50\n",
+        "\ufeffobject id;object;total\r\nid;g;271,50\r\n",
+        'object id\tobject\ttotal\nid\tg\t"271,50"\n',
+    ],
+)
+def test_a_report(text: str) -> None:
+    assert cost.cost_report(text, COLUMNS) == [{"id": "id", "name": "g", "type": "", "project": "", "amount": "271.50"}]
+
+
+@pytest.mark.parametrize(("text", "message"), [("", "the report is empty"), ("a,b\n1,2\n", "the report has 'a', 'b'")])
+def test_a_wrong_report(text: str, message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=message):
+        cost.cost_report(text, COLUMNS)
+
+
+PERIOD = {"start": "2026-12-01T00:00:00Z", "end": "2026-12-02T00:00:00Z"}
+
+
+@pytest.mark.parametrize(("amount", "agrees"), [("18.00", True), ("18.19", False)])
+def test_the_ledger_beside_what_is_billed(amount: str, agrees: bool) -> None:
+    billed = [{"id": "id", "name": "g", "type": "cloud_vm", "project": "p", "amount": amount}]
+    found = cost.cost_verify(LEDGER, PRICES, billed, PERIOD, "RUB")
+    assert json.loads(json.dumps(found)) == found
+    assert (found["agrees"], found["here"], found["there"]) == (agrees, "18.00", amount)
+    assert f"{int(agrees)} of 1 objects agree" in found["lines"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"currency": "KZT"}, "cost_prices are in RUB, and the cloud bills in KZT"),
+        ({"tolerance": "-1"}, "cost_verify_tolerance is '-1': it must be a number from 0"),
+        ({"rules": "aws"}, "cost_rules is 'aws'"),
+        ({"price_lists": []}, "cost_prices has no price for GL10 preemptible in z"),
+    ],
+)
+def test_what_cannot_be_compared(more: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"price_lists": PRICES, "billed": [], "period": PERIOD, "currency": "RUB", **more}
+    with pytest.raises(AnsibleFilterError, match=message):
+        cost.cost_verify(LEDGER, **arguments)
+
+
+def test_of_two_balances_the_newest_counts_in_a_bill() -> None:
+    old, new = (
+        {"amount": amount, "currency": "RUB", "read_at": f"2026-12-{day}T00:00:00Z"}
+        for amount, day in (("1", "01"), ("9", "02"))
+    )
+    for balance in ([old, new], [new, {}], new):
+        assert cost.cost_bill(LEDGER, PRICES, balance=balance, output="json")["balance"]["amount"] == "9"

@@ -14,8 +14,9 @@ from . import billing, ledger
 from .billing import FLOATING_IP, HOUR, SERVER, VOLUME, BillingRules, Interval, Resource
 from .journal import Recovery
 from .metrics import Family, Sample, text
-from .prices import MONTH_HOURS, Money, PriceError, PriceList, in_force, number, saving
+from .prices import MONTH_HOURS, Money, PriceError, PriceList, difference, in_force, number, parse_prices, saving
 from .servers import ON_DEMAND, PREEMPTIBLE, Spec
+from .status import span
 
 TENTH = Decimal("0.1")
 
@@ -83,8 +84,8 @@ def estimate_report(specs: Sequence[Mapping[str, Any]], lists: Sequence[PriceLis
             {"what": str(row.resource), "quantity": row.quantity, **_both(row.price, row.on_demand, month)}
             for row in rows
         ],
-        "compute": _both(_sum(row.price for row in compute), _sum(row.on_demand for row in compute), month),
-        "total": _both(_sum(row.price for row in rows), _sum(row.on_demand for row in rows), month),
+        "compute": _both(total_of(row.price for row in compute), total_of(row.on_demand for row in compute), month),
+        "total": _both(total_of(row.price for row in rows), total_of(row.on_demand for row in rows), month),
     }
 
 
@@ -101,7 +102,7 @@ def estimate_lines(specs: Sequence[Mapping[str, Any]], lists: Sequence[PriceList
     compute = [row for row in rows if row.resource.kind == SERVER]
     sums = []
     for name, part in (("servers", compute), ("all", rows)):
-        paid, ordinary = _sum(row.price for row in part), _sum(row.on_demand for row in part)
+        paid, ordinary = total_of(row.price for row in part), total_of(row.on_demand for row in part)
         cells.append((name, str(paid.times(month)), str(ordinary.times(month))))
         sums.append((name, paid, ordinary))
     lines = _columns(cells)
@@ -159,7 +160,7 @@ class Preemption:
 
 @dataclass(frozen=True)
 class Balance:
-    """What was left on the account at a moment."""
+    """What was left on the account at a moment (epoch seconds); less than 0: a debt."""
 
     amount: Decimal
     currency: str
@@ -177,7 +178,9 @@ class Bill:
         always_on_demand: the fleet that should be, on demand for every hour since the ledger began; None: not known.
         rate: what an hour costs as it is now.
         forecast: the whole month, if everything stays as it is now.
-        balance_days: days until the balance is empty; None: not known.
+        balance: what was left on the account when it was last read; None: not known.
+        balance_left: that, less what was billed since; None: not known.
+        balance_days: days until it is empty; None: not known.
         gap_seconds: time in which nobody observed the cloud.
         damaged: lines of the ledger that cannot be read.
     """
@@ -190,6 +193,8 @@ class Bill:
     always_on_demand: Money | None
     rate: Money
     forecast: Money
+    balance: Balance | None = None
+    balance_left: Decimal | None = None
     balance_days: Decimal | None = None
     gap_seconds: int = 0
     damaged: int = 0
@@ -197,12 +202,12 @@ class Bill:
     @property
     def paid(self) -> Money:
         """The sum."""
-        return _sum(charge.paid for charge in self.charges)
+        return total_of(charge.paid for charge in self.charges)
 
     @property
     def on_demand(self) -> Money:
         """The same hours at the ordinary price."""
-        return _sum(charge.on_demand for charge in self.charges)
+        return total_of(charge.on_demand for charge in self.charges)
 
     @property
     def ended(self) -> bool:
@@ -235,6 +240,10 @@ class Bill:
             "paid": self.paid.as_dict(),
             "on_demand": self.on_demand.as_dict(),
             "always_on_demand": None if self.always_on_demand is None else self.always_on_demand.as_dict(),
+            "saved": {
+                "on_demand": _saved(self.paid, self.on_demand),
+                "always_on_demand": None if self.always_on_demand is None else _saved(self.paid, self.always_on_demand),
+            },
             "preemption": {
                 "idle_seconds": gone.idle_seconds,
                 "idle": gone.idle.as_dict(),
@@ -246,6 +255,15 @@ class Bill:
             },
             "rate": self.rate.as_dict(),
             "forecast": self.forecast.as_dict(),
+            "balance": None
+            if self.balance is None
+            else {
+                "amount": f"{self.balance.amount:f}",
+                "currency": self.balance.currency,
+                "read_at": ledger.iso(self.balance.moment),
+                "age_seconds": self.until - self.balance.moment,
+                "left": None if self.balance_left is None else f"{self.balance_left:f}",
+            },
             "balance_days": None if self.balance_days is None else f"{self.balance_days:f}",
             "gap_seconds": self.gap_seconds,
             "damaged_lines": self.damaged,
@@ -263,6 +281,33 @@ class Account:
     balance: Balance | None = None
 
 
+def account_of(
+    given: Mapping[str, Any], specs: Sequence[Mapping[str, Any]] = (), recoveries: Sequence[Recovery] = ()
+) -> Account:
+    """What the manager makes the bill from.
+
+    :param given: the file that the role cost writes there (``prices``, ``rules``, ``balance``), and as ``read_balance``
+        what the playbook cost_balance has written since; empty: there is none.
+    :raises PriceError: it is wrong.
+    """
+    return Account(
+        lists=parse_prices(given.get("prices") or []),
+        rules=rules_named(given.get("rules") or "selectel"),
+        specs=specs,
+        recoveries=recoveries,
+        balance=newest_balance(given.get("balance"), given.get("read_balance")),
+    )
+
+
+def newest_balance(*data: object) -> Balance | None:
+    """The balance that was read last, out of several (`parse_balance`); None: none is known.
+
+    :raises PriceError: one is wrong.
+    """
+    known = [balance for one in data if (balance := parse_balance(one)) is not None]
+    return max(known, key=lambda balance: balance.moment, default=None)
+
+
 def parse_balance(data: object) -> Balance | None:
     """The variable ``cost_balance``: ``amount``, ``currency`` and ``read_at``; empty: not known.
 
@@ -278,7 +323,7 @@ def parse_balance(data: object) -> Balance | None:
         raise PriceError(
             f'cost_balance.read_at is {data["read_at"]!r}: it must be a time such as "2026-11-27T09:00:00Z"'
         ) from error
-    return Balance(number(data["amount"], "cost_balance.amount"), str(data["currency"]), at)
+    return Balance(number(data["amount"], "cost_balance.amount", signed=True), str(data["currency"]), at)
 
 
 def bill(ledger_text: str, account: Account, since: int, now: int) -> Bill:
@@ -288,10 +333,11 @@ def bill(ledger_text: str, account: Account, since: int, now: int) -> Bill:
     possible = ledger.intervals(lines, rules, now + 1, certain=False)
     high = billing.grid(possible, rules, since, now + 1)
     low = billing.grid(ledger.intervals(lines, rules, now + 1, certain=True), rules, since, now + 1)
-    charges = _charges(high, low, lists)
+    charges = charges_of(high, low, lists)
     began = min((line.earliest for line in lines if line.kind != ledger.GAP), default=None)
     rate = _rate(lines, account, now)
-    paid = _sum(charge.paid for charge in charges)
+    balance_left = _balance_left(possible, account, now)
+    paid = total_of(charge.paid for charge in charges)
     left = max(0, (billing.month_end(now) - 1) // HOUR - now // HOUR)
     gaps = [
         min(line.latest, now) - max(line.earliest, since)
@@ -307,15 +353,21 @@ def bill(ledger_text: str, account: Account, since: int, now: int) -> Bill:
         always_on_demand=_always(charges, account, max(since, began), now) if account.specs and began else None,
         rate=rate,
         forecast=paid.plus(rate.times(left)),
-        balance_days=_days_left(possible, account, rate, now),
+        balance=account.balance,
+        balance_left=balance_left,
+        balance_days=_days_left(balance_left, account.balance, rate),
         gap_seconds=sum(gap for gap in gaps if gap > 0),
         damaged=len([row for row in ledger_text.splitlines() if row.strip()]) - len(lines),
     )
 
 
-def _charges(
+def charges_of(
     high: Mapping[Resource, Mapping[int, int]], low: Mapping[Resource, Mapping[int, int]], lists: Sequence[PriceList]
 ) -> list[Charge]:
+    """What the hours of a grid (`billing.grid`) cost.
+
+    :param high: hours that may have been billed; ``low``: those of them that are certain.
+    """
     charges = []
     for resource, billed in sorted(high.items()):
         certain = low.get(resource, {})
@@ -346,13 +398,13 @@ def _rate(lines: Iterable[ledger.Line], account: Account, now: int) -> Money:
         resource = ledger.billed_resource(line, account.rules)
         if resource is not None:
             there[resource] += ledger.quantity(line)
-    return _sum(_priced(prices, resource, quantity) for resource, quantity in there.items())
+    return total_of(_priced(prices, resource, quantity) for resource, quantity in there.items())
 
 
 def _always(charges: Iterable[Charge], account: Account, since: int, now: int) -> Money:
     """The servers that should be, on demand in every hour; disks and addresses as they were billed."""
     every = dict.fromkeys(billing.hours(since, now + 1), 1)
-    total = _sum(charge.paid for charge in charges if charge.resource.kind != SERVER)
+    total = total_of(charge.paid for charge in charges if charge.resource.kind != SERVER)
     for prices, hours in _by_list(every, account.lists):
         for resource, quantity in desired(account.specs).items():
             if resource.kind == SERVER:
@@ -424,21 +476,24 @@ def _idle(servers: Iterable[Interval], account: Account, now: int) -> tuple[int,
     return seconds, money
 
 
-def _days_left(possible: Iterable[Interval], account: Account, rate: Money, now: int) -> Decimal | None:
-    """Days until the balance is empty if everything stays as it is; None: not known."""
+def _balance_left(possible: Iterable[Interval], account: Account, now: int) -> Decimal | None:
+    """What is left of the balance; None: not known."""
     balance = account.balance
     if balance is None:
         return None
-    spent = _sum(
-        charge.paid
-        for charge in _charges(
-            billing.grid(possible, account.rules, balance.moment + HOUR - 1, now + 1), {}, account.lists
-        )
-    )
-    each, so_far = rate.amounts.get(balance.currency), spent.amounts.get(balance.currency, Decimal(0))
-    if not (rate.complete and spent.complete) or not each or set(rate.amounts) != {balance.currency}:
+    billed = billing.grid(possible, account.rules, balance.moment + HOUR - 1, now + 1)
+    spent = total_of(charge.paid for charge in charges_of(billed, {}, account.lists))
+    if not spent.complete or not set(spent.amounts) <= {balance.currency}:
         return None
-    return (max(Decimal(0), balance.amount - so_far) / each / 24).quantize(TENTH)
+    return balance.amount - spent.amounts.get(balance.currency, Decimal(0))
+
+
+def _days_left(left: Decimal | None, balance: Balance | None, rate: Money) -> Decimal | None:
+    """Days until the balance is empty if everything stays as it is; None: not known."""
+    if left is None or balance is None or not rate.complete or set(rate.amounts) != {balance.currency}:
+        return None
+    each = rate.amounts[balance.currency]
+    return (max(Decimal(0), left) / each / 24).quantize(TENTH) if each else None
 
 
 _AT_ONCE = BillingRules(states=frozenset(), maximum=True)
@@ -468,8 +523,8 @@ def bill_lines(found: Bill, lists: Sequence[PriceList]) -> list[str]:
     lines += _why(found.preemption)
     if not found.ended:
         lines.append(f"now {found.rate} an hour; this month {found.forecast} if it stays so")
-    if found.balance_days is not None and not found.ended:
-        lines.append(f"the balance lasts {found.balance_days} days")
+    if found.balance is not None and not found.ended:
+        lines.append(_balance_line(found, found.balance))
     if found.gap_seconds:
         lines.append(
             f"nobody observed the cloud for {Decimal(found.gap_seconds) / HOUR:.1f} h; servers that were made and "
@@ -483,22 +538,78 @@ def bill_lines(found: Bill, lists: Sequence[PriceList]) -> list[str]:
 def status_lines(found: Bill) -> list[str]:
     """What the status says of the cost."""
     if found.began is None:
-        return []
-    share = saving(found.paid, found.on_demand)
-    less = f", {share} % less than on demand" if share is not None else ""
-    lines = [f"cost this month: {found.paid}{less}; now {found.rate} an hour; whole month {found.forecast}"]
+        return ["cost this month: unknown: the ledger is empty"]
+    begun = f", since {ledger.iso(found.began)}" if found.began > found.since else ""
+    lines = [
+        f"cost this month{begun}: {found.paid}; now {found.rate} an hour; whole month {found.forecast} if it stays so"
+    ]
+    compared = [("the same hours on demand", found.on_demand)]
+    if found.always_on_demand is not None:
+        compared.append(("on demand around the clock", found.always_on_demand))
+    lines += [f"  saved beside {name}: {_saved_text(found.paid, other)}" for name, other in compared]
     if found.estimated:
         lines.append(f"  {found.estimated} server hours of it are estimated")
-    if found.balance_days is not None:
-        lines.append(f"  the balance lasts {found.balance_days} days")
+    if found.gap_seconds:
+        lines.append(f"  nobody observed the cloud for {Decimal(found.gap_seconds) / HOUR:.1f} h of it")
+    if found.damaged:
+        lines.append(f"  {found.damaged} lines of the ledger cannot be read")
+    if found.balance is not None:
+        lines.append(f"  {_balance_line(found, found.balance)}")
     return lines + [f"  {line}" for line in _lacking(found.paid)]
+
+
+def status_of(
+    ledger_text: str,
+    given: Mapping[str, Any],
+    specs: Sequence[Mapping[str, Any]],
+    recoveries: Sequence[Recovery],
+    now: int,
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """What the status says of this month's cost: as data, and in lines.
+
+    :param given: as `account_of` takes it.
+    :returns: the data is None when nothing is known yet, and has ``error`` when the prices are wrong.
+    """
+    try:
+        found = bill(ledger_text, account_of(given, specs, recoveries), billing.month_start(now), now)
+    except PriceError as error:
+        return status_failed(str(error))
+    return None if found.began is None else found.as_dict(), status_lines(found)
+
+
+def status_failed(why: str) -> tuple[dict[str, Any], list[str]]:
+    """The same when there can be no bill."""
+    return {"error": why}, [f"cost this month: unknown: {why}"]
+
+
+def _balance_line(found: Bill, balance: Balance) -> str:
+    """How long the balance lasts, and how old the figure is that this rests on."""
+    read = f"by what was read {span(found.until - balance.moment)} ago"
+    if found.balance_days is not None:
+        return f"the balance lasts {found.balance_days} days, {read}"
+    others = {*found.rate.amounts, *found.paid.amounts} - {balance.currency}
+    if others:
+        return f"how long the balance in {balance.currency} lasts is unknown: prices are in {', '.join(sorted(others))}"
+    return f"how long the balance lasts is unknown, {read}"
+
+
+def _saved_text(paid: Money, other: Money) -> str:
+    left, share = difference(other, paid), saving(paid, other)
+    if left is None:
+        lacks = sorted(paid.unknown | other.unknown)
+        return f"unknown, without a price: {', '.join(lacks)}" if lacks else "unknown"
+    return str(left) if share is None else f"{left} ({share} %)"
 
 
 def _compared(found: Bill) -> list[str]:
     lines = []
     servers = [charge for charge in found.charges if charge.resource.kind == SERVER]
     pairs = [
-        ("the same hours on demand, servers alone", _sum(c.paid for c in servers), _sum(c.on_demand for c in servers)),
+        (
+            "the same hours on demand, servers alone",
+            total_of(c.paid for c in servers),
+            total_of(c.on_demand for c in servers),
+        ),
         ("the same hours on demand", found.paid, found.on_demand),
     ]
     if found.always_on_demand is not None:
@@ -571,7 +682,12 @@ METRICS = (
     ("gpuswarm_cost_estimated_hours", "Server hours of this month that are not certain."),
     ("gpuswarm_cost_unpriced_hours", "Hours billed this month that have no price, by what is billed."),
     ("gpuswarm_cost_idle_seconds", "Time of this month in which servers were paid while they were recovered."),
+    (
+        "gpuswarm_cost_balance_left",
+        "What is left of the account's balance: as it was read, less what was billed since.",
+    ),
     ("gpuswarm_cost_balance_days", "Days until the balance is empty if the fleet stays as it is."),
+    ("gpuswarm_cost_balance_timestamp_seconds", "When the balance was read that these two rest on."),
     ("gpuswarm_cost_timestamp_seconds", "When these metrics were computed."),
 )
 
@@ -593,8 +709,8 @@ def render(found: Bill) -> str:
         groups.setdefault((charge.resource.kind, charge.resource.capacity_type or "none"), []).append(charge)
     for (kind, capacity_type), charges in groups.items():
         labels = {"kind": kind, "capacity_type": capacity_type}
-        put_money("paid", labels, _sum(charge.paid for charge in charges))
-        put_money("on_demand", labels, _sum(charge.on_demand for charge in charges))
+        put_money("paid", labels, total_of(charge.paid for charge in charges))
+        put_money("on_demand", labels, total_of(charge.on_demand for charge in charges))
         put("hours", labels, sum(charge.hours for charge in charges))
         put("unpriced_hours", labels, sum(charge.hours for charge in charges if not charge.paid.complete))
     if found.always_on_demand is not None:
@@ -603,6 +719,10 @@ def render(found: Bill) -> str:
     put_money("forecast", {}, found.forecast)
     put("estimated_hours", {}, found.estimated)
     put("idle_seconds", {}, found.preemption.idle_seconds)
+    if found.balance is not None:
+        put("balance_timestamp_seconds", {}, found.balance.moment)
+        if found.balance_left is not None:
+            put("balance_left", {"currency": found.balance.currency}, found.balance_left)
     if found.balance_days is not None:
         put("balance_days", {}, found.balance_days)
     put("timestamp_seconds", {}, found.until)
@@ -613,6 +733,14 @@ def render(found: Bill) -> str:
 # ---------------------------------------------------------------- shared
 
 
+def _saved(paid: Money, other: Money) -> dict[str, Any] | None:
+    """What was saved beside something dearer, as data; None: not known."""
+    left, share = difference(other, paid), saving(paid, other)
+    if left is None:
+        return None
+    return {**left.as_dict(), "percent": None if share is None else f"{share:f}"}
+
+
 def _priced(prices: PriceList | None, resource: Resource, quantity_hours: int) -> Money:
     money = Money()
     amount = prices.cost(resource, quantity_hours) if prices else None
@@ -620,7 +748,8 @@ def _priced(prices: PriceList | None, resource: Resource, quantity_hours: int) -
     return money
 
 
-def _sum(parts: Iterable[Money]) -> Money:
+def total_of(parts: Iterable[Money]) -> Money:
+    """The sum of sums."""
     total = Money()
     for part in parts:
         total = total.plus(part)

@@ -115,15 +115,20 @@ class Money:
 
 def saving(paid: Money, compared: Money) -> Decimal | None:
     """How many per cent less than something else; None unless both are complete and in one currency."""
-    if (
-        not (paid.complete and compared.complete)
-        or len(paid.amounts) != 1
-        or set(paid.amounts) != set(compared.amounts)
-    ):
+    left = difference(compared, paid)
+    if left is None:
         return None
-    (currency,) = paid.amounts
+    (currency,) = left.amounts
     whole = compared.amounts[currency]
-    return (100 * (whole - paid.amounts[currency]) / whole).quantize(Decimal("0.1")) if whole else None
+    return (100 * left.amounts[currency] / whole).quantize(Decimal("0.1")) if whole else None
+
+
+def difference(one: Money, other: Money) -> Money | None:
+    """So much more one sum is than the other; None unless both are complete and in the same one currency."""
+    if not (one.complete and other.complete) or len(one.amounts) != 1 or set(one.amounts) != set(other.amounts):
+        return None
+    (currency,) = one.amounts
+    return Money({currency: one.amounts[currency] - other.amounts[currency]})
 
 
 def parse_prices(data: object) -> list[PriceList]:
@@ -148,18 +153,20 @@ def in_force(lists: Iterable[PriceList], moment: int) -> PriceList | None:
     return None if last is None or (last.valid_until is not None and moment >= last.valid_until) else last
 
 
-def number(value: object, where: str) -> Decimal:
+def number(value: object, where: str, *, signed: bool = False) -> Decimal:
     """An amount of money, as it was written.
 
+    :param signed: whether it may be negative, as a debt is.
     :raises PriceError: it is none.
     """
     try:
         # A number without quotes comes as a float, whose shortest text is what was written.
         amount = Decimal(str(value).strip())
     except InvalidOperation:
-        amount = Decimal(-1)
-    if isinstance(value, bool) or not amount.is_finite() or amount < 0:
-        raise PriceError(f'{where} is {value!r}: it must be a number from 0 such as "0.75"')
+        amount = Decimal("NaN")
+    if isinstance(value, bool) or not amount.is_finite() or (amount < 0 and not signed):
+        least = "" if signed else " from 0"
+        raise PriceError(f'{where} is {value!r}: it must be a number{least} such as "0.75"')
     return amount
 
 

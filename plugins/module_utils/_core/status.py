@@ -12,14 +12,21 @@ from . import journal
 HEAD = ("SERVER", "CLOUD", "CAPACITY", "AGE", "NODE", "OLLAMA", "VERDICT", "LAST RECOVERY")
 
 
-def report(verdicts: Sequence[Mapping[str, Any]], journal_text: str, loop: str, unknown: str = "") -> dict[str, Any]:
+def report(
+    verdicts: Sequence[Mapping[str, Any]],
+    journal_text: str,
+    loop: str,
+    unknown: str = "",
+    cost: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Everything that status shows, as data.
 
     :param verdicts: ``Diagnosis.as_dict`` of each server.
     :param loop: how the recovery loop is, in words.
     :param unknown: why knowledge is partial, in words; empty when it is not.
-    :returns: ``servers`` (the verdicts, each with ``last_recovery`` or None there), ``loop``, ``unknown`` and
-        ``as_desired``.
+    :param cost: this month's bill so far (`cost.status_of`), None: not known.
+    :returns: ``servers`` (the verdicts, each with ``last_recovery`` or None there), ``loop``, ``unknown``,
+        ``as_desired`` and ``cost``.
     """
     lines = journal.parse(journal_text)
     servers = []
@@ -36,7 +43,7 @@ def report(verdicts: Sequence[Mapping[str, Any]], journal_text: str, loop: str, 
             }
         servers.append({**verdict, "last_recovery": last_recovery})
     as_desired = not unknown and all(verdict["as_desired"] for verdict in verdicts)
-    return {"servers": servers, "loop": loop, "unknown": unknown, "as_desired": as_desired}
+    return {"servers": servers, "loop": loop, "unknown": unknown, "as_desired": as_desired, "cost": cost}
 
 
 def table(data: Mapping[str, Any], now: float) -> list[str]:

@@ -29,6 +29,7 @@ from . import ledger_file
 
 if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.cost import Bill
+    from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.journal import Recovery
 
 PAUSE = 60  # seconds before the cloud is asked again that did not answer
 WATCHED = 60  # seconds before volumes are listed again of which one is being created or deleted
@@ -135,11 +136,8 @@ def _metrics(config: Mapping[str, Any], state: ledger_file.LedgerState, at: int)
     path = str(config.get("cost_metrics") or "")
     if not path:
         return []
-    try:
-        prices = os.stat(str(config["cost"])).st_mtime_ns  # noqa: PTH116 - Path.stat costs more, in every cycle
-    except (OSError, KeyError):
-        prices = 0
-    made_from = f"{ledger_file.size(str(config['ledger']))} {prices} {at // HOUR}"
+    given = " ".join(str(_changed(str(config.get(name) or ""))) for name in ("cost", "balance"))
+    made_from = f"{ledger_file.size(str(config['ledger']))} {given} {at // HOUR}"
     if made_from == state.metrics:
         return []
     state.metrics = made_from
@@ -153,26 +151,72 @@ def _metrics(config: Mapping[str, Any], state: ledger_file.LedgerState, at: int)
     return []
 
 
+def _changed(path: str) -> int:
+    """When a file was last changed, in nanoseconds; 0: there is none."""
+    try:
+        return os.stat(path).st_mtime_ns if path else 0  # noqa: PTH116 - Path.stat costs more, in every cycle
+    except OSError:
+        return 0
+
+
 def bill(config: Mapping[str, Any], now: int) -> Bill:
     """The bill of this month, from the ledger and the prices on this machine.
 
-    :param config: ``ledger``, ``cost``, ``journal`` (paths), ``specs``.
+    :param config: ``ledger``, ``cost``, ``balance``, ``journal`` (paths), ``specs``.
     :param now: epoch seconds.
     :raises ValueError: the prices are wrong.
     """
-    from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import cost, journal, prices  # noqa: PLC0415
+    from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import cost  # noqa: PLC0415
+
+    account = cost.account_of(_given(config), config.get("specs") or [], _recoveries(config))
+    return cost.bill(ledger_file.read(str(config["ledger"])), account, month_start(now), now)
+
+
+def status(config: Mapping[str, Any], now: int) -> tuple[dict[str, Any] | None, list[str]]:
+    """What the status says of the cost, as data and in lines (`cost.status_of`).
+
+    :param config: as `bill` takes it; without ``ledger`` nothing is known.
+    """
+    from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import cost  # noqa: PLC0415
+
+    if not config.get("ledger"):
+        return None, []
+    try:
+        given = _given(config)
+    except ValueError as error:
+        return cost.status_failed(str(error))
+    text = ledger_file.read(str(config["ledger"]))
+    return cost.status_of(text, given, config.get("specs") or [], _recoveries(config), now)
+
+
+def _given(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the role cost has written, as `cost.account_of` takes it.
+
+    :raises ValueError: a file is damaged.
+    """
+    given, balance = (_json(str(config.get(name) or "")) for name in ("cost", "balance"))
+    return {**given, "read_balance": balance}
+
+
+def _json(path: str) -> dict[str, Any]:
+    """An object of JSON; empty: there is no such file.
+
+    :raises ValueError: it is damaged; the message names it.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+    except OSError:
+        return {}
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} cannot be read: it must hold an object of JSON")  # noqa: TRY004 - of the file's text
+    return data
+
+
+def _recoveries(config: Mapping[str, Any]) -> list[Recovery]:
+    from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import journal  # noqa: PLC0415
 
     from . import journal_file  # noqa: PLC0415
 
-    try:
-        given = json.loads(Path(str(config.get("cost") or "")).read_text(encoding="utf-8"))
-    except OSError:
-        given = {}
-    account = cost.Account(
-        lists=prices.parse_prices(given.get("prices") or []),
-        rules=cost.rules_named(given.get("rules") or "selectel"),
-        specs=config.get("specs") or [],
-        recoveries=journal.recoveries(journal.parse(journal_file.read(str(config.get("journal") or "")))),
-        balance=cost.parse_balance(given.get("balance")),
-    )
-    return cost.bill(ledger_file.read(str(config["ledger"])), account, month_start(now), now)
+    return journal.recoveries(journal.parse(journal_file.read(str(config.get("journal") or ""))))

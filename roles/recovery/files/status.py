@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "collections" / "current"))
 
-from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import cost, journal, recovery, status
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import journal, recovery, status
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime import (
     journal_file,
     ledger_keeper,
@@ -51,15 +51,9 @@ def main() -> int:
         timeout=10,
     ).stdout.strip()
     loop = status.loop_state(timer, probe.maintenance(config))
-    data = status.report([verdict.as_dict() for verdict in verdicts], text, loop, "; ".join(snapshot.errors))
-    lines = status.table(data, time.time())
-    if config.get("ledger"):
-        try:
-            bill = ledger_keeper.bill(config, int(time.time()))
-            data["cost"] = bill.as_dict()
-            lines += cost.status_lines(bill)
-        except ValueError as error:
-            lines.append(f"cost: {error}")
+    bill, bill_lines = ledger_keeper.status(config, int(time.time()))
+    data = status.report([verdict.as_dict() for verdict in verdicts], text, loop, "; ".join(snapshot.errors), bill)
+    lines = status.table(data, time.time()) + bill_lines
     print(json.dumps(data, indent=2) if arguments.output == "json" else "\n".join(lines))
     return 0 if data["as_desired"] else 1
 

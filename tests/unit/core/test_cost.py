@@ -142,8 +142,13 @@ def test_a_day() -> None:
     assert "on demand around the clock: 222.24 USD; 91.1 % less was paid" in lines
     assert "now 0.86 USD an hour; this month 618.45 USD if it stays so" in lines
     assert cost.status_lines(found) == [
-        "cost this month: 19.89 USD, 72.2 % less than on demand; now 0.86 USD an hour; whole month 618.45 USD"
+        "cost this month: 19.89 USD; now 0.86 USD an hour; whole month 618.45 USD if it stays so",
+        "  saved beside the same hours on demand: 51.75 USD (72.2 %)",
+        "  saved beside on demand around the clock: 202.35 USD (91.1 %)",
     ]
+    assert found.as_dict()["saved"]["on_demand"] == {
+        "amounts": {"USD": "51.75"}, "complete": True, "unknown": [], "percent": "72.2",
+    }  # fmt: skip
     assert found.as_dict()["paid"] == {"amounts": {"USD": "19.89"}, "complete": True, "unknown": []}
 
 
@@ -162,7 +167,10 @@ def test_what_has_no_price_is_not_free() -> None:
     assert [line.split("  ")[-1].strip() for line in lines if line.startswith("disk")] == ["unknown"]
     assert "incomplete, without a price: disk fast.ru-7a (GiB)" in lines
     assert "  incomplete, without a price: disk fast.ru-7a (GiB)" in cost.status_lines(found)
-    assert "less than on demand" not in cost.status_lines(found)[0]
+    assert cost.status_lines(found)[0].startswith("cost this month: at least 17.25 USD; now at least 0.75 USD an hour;")
+    lacking = "unknown, without a price: disk fast.ru-7a (GiB)"
+    assert f"  saved beside the same hours on demand: {lacking}" in cost.status_lines(found)
+    assert found.as_dict()["saved"] == {"on_demand": None, "always_on_demand": None}
     samples = read(cost.render(found))
     assert samples["gpuswarm_cost_unpriced_hours", "volume"] == 2400
     assert samples["gpuswarm_cost_unpriced_hours", "server"] == 0
@@ -188,13 +196,45 @@ def test_metrics() -> None:
     assert samples["gpuswarm_cost_on_demand", "server"] == 69
     assert samples["gpuswarm_cost_hours", "volume"] == 2400
     assert samples["gpuswarm_cost_balance_days", ""] == 3.9  # 80.11 at 0.86 an hour
+    assert samples["gpuswarm_cost_balance_left", ""] == 80.97  # the hour in which it was read is not counted again
+    assert samples["gpuswarm_cost_balance_timestamp_seconds", ""] == at(1)
 
 
 def test_an_empty_ledger_says_so() -> None:
     found = cost.bill("", account(), at(1), at(2))
     assert cost.bill_lines(found, [])[0].startswith("the ledger is empty")
-    assert cost.status_lines(found) == []
+    assert cost.status_lines(found) == ["cost this month: unknown: the ledger is empty"]
     assert found.as_dict()["ledger_began"] is None
+
+
+def test_a_month_that_the_ledger_has_a_part_of_says_so() -> None:
+    found = cost.bill(text(server(1, "running", at(3))), account(), at(1), at(4))
+    assert cost.status_lines(found)[0].startswith("cost this month, since 2026-11-03T00:00:00Z: 18.75 USD;")
+
+
+GIVEN = {"prices": [WHOLE], "rules": "selectel", "balance": {}}
+
+
+@pytest.mark.parametrize(
+    ("ledger", "given", "line", "data"),
+    [
+        (LIVED[:1], GIVEN, "cost this month: 18.00 USD; now", {"amounts": {"USD": "18.00"}, "complete": True}),
+        (LIVED[:1], {}, "cost this month: unknown; now unknown an hour; whole month unknown", {"complete": False}),
+        ([], GIVEN, "cost this month: unknown: the ledger is empty", None),
+        (LIVED[:1], {"rules": "aws"}, "cost this month: unknown: cost_rules is 'aws'", {}),
+    ],
+)
+def test_what_the_status_says(
+    ledger: list[Line], given: dict[str, Any], line: str, data: dict[str, Any] | None
+) -> None:
+    found, lines = cost.status_of(text(*ledger), given, SPECS, [], at(1, 23, 59))
+    assert lines[0].startswith(line)
+    if data is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert data.items() <= found.get("paid", {}).items()
+        assert ("error" in found) == (not data)
 
 
 def test_what_is_not_certain_is_shown_as_estimated() -> None:
@@ -204,6 +244,8 @@ def test_what_is_not_certain_is_shown_as_estimated() -> None:
     (charge,) = found.charges
     assert (charge.hours, charge.estimated) == (6, 2)
     assert "  2 server hours of it are estimated" in cost.status_lines(found)
+    assert "  nobody observed the cloud for 1.7 h of it" in cost.status_lines(found)
+    assert "  1 lines of the ledger cannot be read" in cost.status_lines(found)
     shown = cost.bill_lines(found, [])
     assert "1 lines of the ledger cannot be read" in shown
     assert any(line.startswith("nobody observed the cloud for 1.7 h") for line in shown)
@@ -259,6 +301,7 @@ def test_a_month_that_is_over_has_no_forecast() -> None:
     [
         ({"amount": "86", "currency": "USD", "read_at": "2026-11-02T00:00:00Z"}, "4.2"),
         ({"amount": "1", "currency": "USD", "read_at": "2026-11-01T00:00:00Z"}, "0.0"),
+        ({"amount": "-12.5", "currency": "USD", "read_at": "2026-11-02T00:00:00Z"}, "0.0"),
         ({"amount": "86", "currency": "RUB", "read_at": "2026-11-01T00:00:00Z"}, None),
         ({}, None),
     ],
@@ -267,6 +310,42 @@ def test_how_long_the_balance_lasts(balance: dict[str, str], days: str | None) -
     own = account(balance=cost.parse_balance(balance))
     found = cost.bill(text(*LIVED, DISK, ADDRESS), own, at(1), at(2) - 1)
     assert found.balance_days == (None if days is None else Decimal(days))
+    assert (found.as_dict()["balance"] is None) == (not balance)
+
+
+@pytest.mark.parametrize(
+    ("lists", "currency", "line"),
+    [
+        ([WHOLE], "USD", "the balance lasts 4.1 days, by what was read 2d4h ago"),
+        ([WHOLE], "RUB", "how long the balance in RUB lasts is unknown: prices are in USD"),
+        ([PRICES], "USD", "how long the balance lasts is unknown, by what was read 2d4h ago"),
+    ],
+)
+def test_an_old_balance_says_how_old_it_is(lists: list[dict[str, Any]], currency: str, line: str) -> None:
+    balance = cost.parse_balance({"amount": "129", "currency": currency, "read_at": "2026-11-01T00:00:00Z"})
+    lived = [server(1, "running", at(1)), DISK, ADDRESS]
+    found = cost.bill(text(*lived), account(*lists, balance=balance), at(1), at(3, 4, 30))
+    assert f"  {line}" in cost.status_lines(found)
+    assert line in cost.bill_lines(found, parse_prices(lists))
+    told = found.as_dict()["balance"]
+    assert (told["amount"], told["age_seconds"]) == ("129", (2 * 24 + 4) * 3600 + 1800)
+    assert (told["left"] is None) == ("unknown" in line)
+    assert ("gpuswarm_cost_balance_days", "") not in read(cost.render(found)) or "unknown" not in line
+
+
+@pytest.mark.parametrize(
+    ("moments", "newest"),
+    [(("2026-11-01", "2026-11-02"), "2"), (("2026-11-02", "2026-11-01"), "1"), ((None, "2026-11-01"), "2"), ((), None)],
+)
+def test_of_two_balances_the_newest_counts(moments: tuple[str | None, ...], newest: str | None) -> None:
+    data = [
+        {"amount": str(number), "currency": "RUB", "read_at": f"{moment}T00:00:00Z"} if moment else {}
+        for number, moment in enumerate(moments, start=1)
+    ]
+    found = cost.newest_balance(*data)
+    assert (found and str(found.amount)) == newest
+    given = dict(zip(("balance", "read_balance"), data, strict=False))
+    assert cost.account_of(given).balance == found
 
 
 @pytest.mark.parametrize(

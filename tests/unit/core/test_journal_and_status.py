@@ -151,6 +151,8 @@ def test_report() -> None:
     assert status.report(SERVERS[:1], "", "active")["as_desired"]
     assert not status.report(SERVERS[:1], "", "active", "the swarm did not answer")["as_desired"]
     json.dumps(told)
+    assert told["cost"] is None
+    assert status.report([], "", "active", cost={"error": "x"})["cost"] == {"error": "x"}
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,9 @@ PRICES = {
 
 def test_the_metrics_are_made_when_something_has_changed(keeper: Keeper, tmp_path: Path) -> None:
     metrics, prices = tmp_path / "gpuswarm_cost.prom", tmp_path / "cost.json"
+    balance = tmp_path / "balance.json"
     keeper.config |= {"cost": str(prices), "cost_metrics": str(metrics), "journal": str(tmp_path / "none"), "specs": []}
+    keeper.config["balance"] = str(balance)
     paid = 'gpuswarm_cost_paid{kind="server",capacity_type="preemptible",currency="USD"}'
     keeper.look(40, server())
     assert "gpuswarm_cost_hours{" in metrics.read_text()
@@ -252,6 +254,10 @@ def test_the_metrics_are_made_when_something_has_changed(keeper: Keeper, tmp_pat
     prices.write_text(json.dumps({"prices": [PRICES]}))
     keeper.look(45, server())
     assert f"{paid} 0.75\n" in metrics.read_text()
+    metrics.unlink()
+    balance.write_text(json.dumps({"amount": "90", "currency": "USD", "read_at": iso(BORN)}))
+    keeper.look(50, server())
+    assert f"gpuswarm_cost_balance_timestamp_seconds {BORN}\n" in metrics.read_text()
     metrics.unlink()
     for after in (1800, 3599):
         keeper.look(after, server())
@@ -268,3 +274,26 @@ def test_wrong_prices_are_said_and_the_ledger_goes_on(keeper: Keeper, tmp_path: 
     assert "cost_prices[0].currency is None" in message
     assert len(keeper.lines()) == 2
     assert keeper.look(45, server()) == []
+
+
+def test_what_the_status_says(keeper: Keeper, tmp_path: Path) -> None:
+    prices = tmp_path / "cost.json"
+    keeper.look(40, server())
+    assert ledger_keeper.status({}, BORN + 45) == (None, [])
+    keeper.config |= {"cost": str(prices), "journal": str(tmp_path / "none"), "specs": []}
+    data, lines = ledger_keeper.status(keeper.config, BORN + 45)
+    assert data is not None
+    assert not data["paid"]["complete"]
+    assert "unknown; now unknown an hour; whole month unknown" in lines[0]
+    prices.write_text(json.dumps({"prices": [PRICES]}))
+    data, lines = ledger_keeper.status(keeper.config, BORN + 45)
+    assert data is not None
+    assert not data["paid"]["complete"]  # the disk
+    assert "at least 0.75 USD; now at least 0.75 USD an hour" in lines[0]
+    prices.write_text("{")
+    data, lines = ledger_keeper.status(keeper.config, BORN + 45)
+    assert data is not None
+    assert data["error"].startswith(f"{prices} cannot be read: ")
+    assert lines == [f"cost this month: unknown: {data['error']}"]
+    prices.write_text("[]")
+    assert "it must hold an object of JSON" in ledger_keeper.status(keeper.config, BORN + 45)[1][0]
