@@ -269,7 +269,7 @@ def load(text: str) -> CounterState:
         state = CounterState(counts, mark, float(data["until"]), float(data["recovered"]))
     except (KeyError, TypeError, AttributeError, LookupError) as error:
         raise ValueError("it must have counts, last, until and recovered") from error
-    if not all(type(number) is int and number >= 0 for number in numbers):
+    if not all(isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers):
         raise ValueError("all counts must be whole numbers from 0")
     if not 0 <= state.until < LATEST or not 0 <= state.recovered < LATEST:
         raise ValueError("until and recovered must be moments, in epoch seconds")

@@ -118,7 +118,7 @@ def saving(paid: Money, compared: Money) -> Decimal | None:
     left = difference(compared, paid)
     if left is None:
         return None
-    (currency,) = left.amounts
+    currency = next(iter(left.amounts))
     whole = compared.amounts[currency]
     return (100 * left.amounts[currency] / whole).quantize(Decimal("0.1")) if whole else None
 
