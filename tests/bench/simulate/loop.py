@@ -51,10 +51,7 @@ from tests.bench.simulate.clock import POLL, Clock, Process
 from tests.bench.simulate.world import FLEET, Machine, World, volumes
 
 CYCLE = 5  # seconds (recovery_interval)
-# While nothing happens the loop is asked this seldom what time alone makes due: a divisor of the hour, so that it is
-# asked at each full hour, when `rotation.opening` opens.
-REST = 1200
-RESTLESS = 15  # and while something passes by itself
+RESTLESS = 15  # seconds until the next cycle while something passes by itself
 PASSING = frozenset({Verdict.BOOTING, Verdict.NODE_DOWN, Verdict.NOT_IN_SWARM, Verdict.IN_BUILD})
 EXAMINATION = 5  # seconds
 REJOIN, HEALTHY = 45, 900  # recovery_rejoin_timeout, recovery_healthy_timeout
@@ -128,7 +125,12 @@ class Loop:
     """The manager."""
 
     def __init__(
-        self, world: World, specs: Sequence[Mapping[str, Any]], settings: recovery.RecoverySettings, seed: int
+        self,
+        world: World,
+        specs: Sequence[Mapping[str, Any]],
+        settings: recovery.RecoverySettings,
+        seed: int,
+        rest: int,
     ) -> None:
         """Begins to observe now.
 
@@ -137,7 +139,10 @@ class Loop:
             specs: the servers that should be (`fleet.server_specs`).
             settings: what the decisions depend on.
             seed: of the jitter of pauses.
+            rest: seconds after which it is asked what time alone has made due, while nothing happens; a divisor of the
+                hour, so that it is asked at each full hour, when `rotation.opening` opens.
         """
+        self.rest = rest
         self.world, self.clock, self.specs, self.settings = world, world.clock, specs, settings
         self.run = _Run(world, seed)
         self.journal: list[dict[str, Any]] = []
@@ -193,7 +198,7 @@ class Loop:
     def _rest(self, verdicts: Sequence[Diagnosis]) -> float:
         """How long nothing but an event can make something due."""
         now = self.clock.now
-        seconds = RESTLESS if any(v.verdict in PASSING for v in verdicts) else REST - now % REST
+        seconds = RESTLESS if any(v.verdict in PASSING for v in verdicts) else self.rest - now % self.rest
         paused = [v.not_before - now for v in verdicts if v.not_before > now]
         return max(CYCLE, min([seconds, *paused]))
 

@@ -211,7 +211,7 @@ def play(trace: Trace, policy: Policy, found: Inventory, timings: Timings | None
         if spec.role == fleet.ROLE_GPU_WORKER and world.has_room(spec):
             disk = world.new_disk(spec)
             world.existing(Machine(f"{spec.name}-0", spec, disk, clock.now))
-    loop = Loop(world, servers, decided, SEED)
+    loop = Loop(world, servers, decided, SEED, policy.rest)
     world.watch(loop.notice)
     clock.run(START + trace.seconds)
     loop.ledger.keep(loop.servers())

@@ -19,11 +19,14 @@ class Policy:
         zones: how many of the trace's zones it uses; 0: all. They are dealt out in turn (``fleet_gpu_zones``), and each
             may take the servers of the others (``fleet_gpu_alternatives``).
         variables: others, by name.
+        rest: seconds that the loop is not asked for while nothing happens (`loop.Loop`). Twenty minutes are short
+            beside the lives of servers, and too long where it is minutes that are compared.
     """
 
     name: str
     zones: int = 1
     variables: Mapping[str, Any] = field(default_factory=dict)
+    rest: int = 1200
 
     def settings(self, zones: Sequence[str]) -> dict[str, Any]:
         """All variables, for a trace with these zones."""
@@ -58,9 +61,9 @@ def _nights(start: str, end: str) -> dict[str, Any]:
 
 
 TIMING: Sequence[Policy] = (
-    Policy("surge, just after the full hour", 2, {**_ON_DEMAND, **_SURGE}),
-    Policy("surge, at any time", 2, {**_ON_DEMAND, **_SURGE, "recovery_rotation_full_hour": False}),
-    Policy("nights from 19:50 to 08:00", 2, _nights("19:50", "08:00")),
-    Policy("nights from 20:00 to 08:00", 2, _nights("20:00", "08:00")),
-    Policy("nights from 20:10 to 07:50", 2, _nights("20:10", "07:50")),
+    Policy("surge, just after the full hour", 2, {**_ON_DEMAND, **_SURGE}, 300),
+    Policy("surge, at any time", 2, {**_ON_DEMAND, **_SURGE, "recovery_rotation_full_hour": False}, 300),
+    Policy("nights from 19:50 to 08:00", 2, _nights("19:50", "08:00"), 300),
+    Policy("nights from 20:00 to 08:00", 2, _nights("20:00", "08:00"), 300),
+    Policy("nights from 20:10 to 07:50", 2, _nights("20:10", "07:50"), 300),
 )

@@ -11,7 +11,7 @@ import yaml
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.prices import Money
 from tests.bench.simulate import generate, report, trace
-from tests.bench.simulate.__main__ import main
+from tests.bench.simulate.__main__ import TIMED, jobs, main, outcomes
 from tests.bench.simulate.month import (
     EXAMPLE,
     START,
@@ -253,6 +253,35 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr("sys.argv", ["simulate", "--trace", str(tmp_path / "nothing")])
     with pytest.raises(SystemExit):
         main()
+
+
+# ---------------------------------------------------------------- the documentation
+
+
+def documented() -> dict[str, str]:
+    text = report.PAGE.read_text(encoding="utf-8")
+    return {block[2]: block[0].split("-->\n")[1].rpartition("<!--")[0].strip() for block in report.BLOCK.finditer(text)}
+
+
+def test_the_documentation_has_every_table() -> None:
+    assert list(documented()) == [*generate.SYNTHETIC, f"timing-{TIMED}"]
+    for name, rows in documented().items():
+        names = [line.split(" | ")[0].removeprefix("| ") for line in rows.splitlines()[2:]]
+        assert names == [policy.name for policy in (TIMING if name.startswith("timing") else CAPACITY)]
+
+
+@pytest.mark.parametrize(("name", "policy"), [("calm", "one zone"), ("shortages", RECOMMENDED.name)])
+def test_the_documented_figures_are_what_the_command_prints(name: str, policy: str) -> None:
+    found = simulate(read(TRACES / f"{name}.json"), NAMED[policy], FOUND)
+    assert report.rows([found], name, CAPACITY).splitlines()[2] in documented()[name].splitlines(), "make simulate"
+
+
+@pytest.mark.thorough  # the gate has two rows of it: test_the_documented_figures_are_what_the_command_prints
+def test_all_documented_figures_are_what_the_command_prints() -> None:
+    traces = [read(TRACES / f"{name}.json") for name in generate.SYNTHETIC]
+    found = outcomes(jobs(traces, [TIMED]), FOUND, 2)
+    assert documented() == report.tables(found, list(generate.SYNTHETIC), [TIMED]), "make simulate"
+    assert report.recommended(found) == RECOMMENDED.name
 
 
 def test_the_policies_need_what_the_product_has_by_default() -> None:
