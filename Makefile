@@ -127,6 +127,10 @@ bench-cloud: venv ## Benchmark of the cloud side against openstack.cloud and the
 bench-cost: venv ## The bill beside an independent count, without a cloud: build/bench/cost.json (about four minutes)
 	@PYTHONPATH=$(BUILD)/collections python -m tests.bench.cost $(BENCH)
 
+.PHONY: simulate
+simulate: venv ## Capacity policies and timing in a month of preemptions, without a cloud: build/simulation.json and the docs' tables
+	@PYTHONPATH=$(BUILD)/collections python -m tests.bench.simulate $(SIMULATE)
+
 .PHONY: molecule
 molecule: lab-up ## Molecule scenarios: the cluster built, preempted, healed
 	@COLUMNS=160 molecule test --all --no-command-borders
