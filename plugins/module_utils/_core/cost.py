@@ -430,6 +430,8 @@ def _preemption(
             surge |= {(item.id, hour) for hour in hours}
         elif item.name in preemptible and item.resource.capacity_type == ON_DEMAND:
             stand_in.update({(item.resource, hour): 1 for hour in hours})
+    # One that takes the place of another within an hour is billed once.
+    stand_in = Counter({(one, hour): min(count, high[one].get(hour, 0)) for (one, hour), count in stand_in.items()})
     stand_ins = Money()
     for (resource, hour), count in stand_in.items():
         prices = in_force(account.lists, hour * HOUR)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.journal import Recovery
 
 PAUSE = 60  # seconds before the cloud is asked again that did not answer
+LATE = 60  # seconds after which a recovery waits for the ledger; nobody makes and deletes a server more quickly
 WATCHED = 60  # seconds before volumes are listed again of which one is being created or deleted
 MOST_QUESTIONS = 10  # in one cycle; a fleet that comes up for the first time takes several
 
@@ -47,6 +48,17 @@ class Sources(Protocol):
 
     def floating_ips(self) -> list[dict[str, Any]]:
         """The project's addresses."""
+
+
+def is_late(config: Mapping[str, Any], at: int) -> bool:
+    """Whether the ledger has been kept, and not for some time now.
+
+    :param config: ``ledger`` (path); empty: none is kept.
+    :param at: now, in epoch seconds of the cloud's clock.
+    """
+    path = str(config.get("ledger") or "")
+    looked = ledger_file.load(path).looked if path else 0
+    return 0 < looked < at - LATE
 
 
 def keep(

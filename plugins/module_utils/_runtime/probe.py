@@ -51,8 +51,11 @@ def run(config: Mapping[str, Any]) -> tuple[int, list[str]]:
     began, now = time.monotonic(), time.time()
     snapshot = observe.observe(config, now)
     status, messages = _cycle(config, snapshot, began, now)
-    # What has changed can be asked for later as well, and a recovery does not wait for it.
-    return status, messages if status == GO_ON else messages + _keep_ledger(config, snapshot, now)
+    # What has changed can be asked for later as well, and a recovery does not wait for it. But runs may follow one
+    # another, and a server may be made by one and deleted by the next.
+    if status == GO_ON and not ledger_keeper.is_late(config, snapshot.cloud_time or int(now)):
+        return status, messages
+    return status, messages + _keep_ledger(config, snapshot, now)
 
 
 def _cycle(config: Mapping[str, Any], snapshot: observe.Snapshot, began: float, now: float) -> tuple[int, list[str]]:

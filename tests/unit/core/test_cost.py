@@ -251,6 +251,17 @@ def test_what_is_not_certain_is_shown_as_estimated() -> None:
     assert any(line.startswith("nobody observed the cloud for 1.7 h") for line in shown)
 
 
+def test_stand_ins_that_replace_each_other_within_an_hour_are_billed_once() -> None:
+    lines = [
+        server(2, "running", at(1), capacity_type="on_demand"),
+        server(2, None, at(1, 0, 20)),
+        server(2, "running", at(1, 0, 30), capacity_type="on_demand", id="b"),
+        server(2, None, at(1, 2), id="b"),
+    ]
+    found = cost.bill(text(*lines), account(specs=SPECS), at(1), at(1, 5)).preemption
+    assert (found.stand_in_hours, found.stand_ins.amounts) == (2, {"USD": Decimal("4.50")})
+
+
 def test_what_preemption_costs() -> None:
     lines = [
         server(1, "running", at(1)),

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -17,7 +18,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import counters, journal, ledger
-from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime import journal_file, lock, observe, probe
+from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime import (
+    journal_file,
+    ledger_file,
+    lock,
+    observe,
+    probe,
+)
 from tests.kit.unix_server import UnixHandler, UnixServer
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -627,6 +634,20 @@ def test_a_recovery_does_not_wait_for_the_ledger(with_ledger: dict[str, Any], mo
     lose(monkeypatch)
     assert probe.run(with_ledger)[0] == probe.GO_ON
     assert not Path(with_ledger["ledger"]).exists()
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(1, False), (61, True)])
+def test_runs_that_follow_one_another_do_not_hide_what_is_billed(
+    with_ledger: dict[str, Any], monkeypatch: pytest.MonkeyPatch, seconds: int, kept: bool
+) -> None:
+    path = with_ledger["ledger"]
+    assert probe.run(with_ledger)[0] == probe.NOTHING_TO_DO
+    state = ledger_file.load(path)
+    ledger_file.save(path, replace(state, looked=state.looked - seconds))
+    before = Path(path).read_bytes()
+    lose(monkeypatch)
+    assert probe.run(with_ledger)[0] == probe.GO_ON
+    assert (Path(path).read_bytes() != before) is kept
 
 
 @pytest.mark.parametrize("case", ["no directory", "an answer of another shape"])
