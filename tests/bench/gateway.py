@@ -13,6 +13,7 @@ import contextlib
 import json
 import math
 import random
+import signal
 import statistics
 import sys
 import tempfile
@@ -67,6 +68,7 @@ WORST_S = 1.5
 MEMORY_MB = 100.0
 STREAMS = 1000
 HUNG_S = 15.0
+RESTART_DELAY_S = 2.0  # restart_policy of the service
 ABANDONED = 200
 HEADER_LINES = 8  # about
 QUESTIONS = 300
@@ -97,6 +99,7 @@ class Row:
     busiest_share: float = 0.0
     memory_mb: float = 0.0
     hung_s: float = math.inf
+    replaced_s: float = math.inf
     unanswered: int = 0
     impolite_failures: int = 0
     impolite_ratio: float = math.inf
@@ -441,19 +444,28 @@ async def memory(target: Target, servers: Sequence[Ollama]) -> float:
     return measured
 
 
-async def hung(server: Ollama) -> float:
-    """Seconds until a server whose runner stands still in the middle of answers would be out of traffic."""
+async def hung(server: Ollama) -> tuple[float, float]:
+    """Seconds until a server whose runner stands still in the middle of answers is unhealthy, and until it is replaced.
+
+    What Swarm does then is done here: it stops the task, waits a little, and starts another one.
+    """
     target = Target("direct", server.node.address, 11434)
     asked = [asyncio.create_task(ask(target, Question(400, stream=True))) for _ in range(64)]
     await next(asyncio.as_completed(asked))
     began = time.monotonic()
     with server.frozen("runner"):
         await asyncio.to_thread(server.wait_until_unhealthy, 60)
-        took = time.monotonic() - began
+        found = time.monotonic() - began
+        server.process.send(signal.SIGTERM)
+        await asyncio.to_thread(server.process.wait, 60)
+    await asyncio.sleep(RESTART_DELAY_S)
+    server.restart()
+    await asyncio.to_thread(admit, server)
+    replaced = time.monotonic() - began
     for task in asked:
         task.cancel()
     await asyncio.gather(*asked, return_exceptions=True)
-    return took
+    return found, replaced
 
 
 def goals(rows: dict[str, Row]) -> list[Goal]:
@@ -630,7 +642,8 @@ def measure(options: argparse.Namespace) -> dict[str, Row]:
         servers[0].process.kill()
         servers[0].restart()
         servers[0].wait_until_healthy()
-        rows["ours"].hung_s = asyncio.run(hung(servers[0]))
+        rows["ours"].hung_s, rows["ours"].replaced_s = asyncio.run(hung(servers[0]))
+        say(f"   out of traffic after {rows['ours'].hung_s:.1f} s, replaced after {rows['ours'].replaced_s:.1f} s")
     return rows
 
 
