@@ -140,7 +140,7 @@ def test_a_gateway_that_is_replaced_reads_to_the_end(plain: Gateway, cluster: Cl
             assert server.clients() == 1
     else:
         plain.process.send(signal.SIGQUIT)  # as its service is stopped
-        plain.process.wait(60)
+        plain.process.wait(120)
         plain.start()
     all_turns_are_left((server,))
 
