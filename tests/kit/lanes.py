@@ -65,7 +65,7 @@ LANES = (
         "static",
         10,
         (
-            Phase("unit", 400, ends_run=True),
+            Phase("unit", 900, ends_run=True),
             Phase("lint", 900, ends_run=True),
             Phase("install-check", 300, ends_run=True),
             Phase("sanity", 900, ends_run=True),

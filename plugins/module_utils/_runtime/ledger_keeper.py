@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.journal import Recovery
 
 PAUSE = 60  # seconds before the cloud is asked again that did not answer
-LATE = 60  # seconds after which a recovery waits for the ledger; nobody makes and deletes a server more quickly
+LATE = 60  # seconds after which a recovery waits for the ledger; making and deleting a server takes longer
 WATCHED = 60  # seconds before volumes are listed again of which one is being created or deleted
 MOST_QUESTIONS = 10  # in one cycle; a fleet that comes up for the first time takes several
 

@@ -38,7 +38,7 @@ Answering = Callable[[dict[str, tuple[int, bytes]]], str]
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answering]:
     path = str(tmp_path / "docker.sock")
     server = UnixServer(path, Docker)  # type: ignore[arg-type]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
 
     def answer(answers: dict[str, tuple[int, bytes]]) -> str:

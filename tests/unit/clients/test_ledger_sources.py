@@ -32,7 +32,7 @@ class Handler(BaseHTTPRequestHandler):
 def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerSources]:
     monkeypatch.setattr(Handler, "answers", {}, raising=False)
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{server.server_port}"
     catalog = [

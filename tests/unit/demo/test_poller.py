@@ -54,7 +54,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     path = str(tmp_path / "docker.sock")
     monkeypatch.setattr(poller, "ENGINE", path)
     with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         yield
         server.shutdown()

@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def config(tmp_path: Path) -> Iterator[dict[str, Any]]:
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     save_token(tmp_path, f"http://127.0.0.1:{server.server_port}/v2.1")
     yield {"fleet": "demo", "region": "r", "token_cache": str(tmp_path)}
@@ -177,7 +177,7 @@ def fleet(config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     # The clock of the token's fixture stands still.
     monkeypatch.setattr(time, "time", NOW.timestamp)
     server = UnixServer(str(tmp_path / "docker.sock"), Docker)  # type: ignore[arg-type]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     specs = [{"name": "demo-manager", "role": "manager"}, {"name": "demo-gpu-1", "role": "gpu_worker"}]
     (tmp_path / "counters.json").write_text(counters.dump(counters.CounterState()), encoding="utf-8")
