@@ -111,6 +111,9 @@ def loading(plain: Gateway, cluster: Cluster, pool: ThreadPoolExecutor) -> Itera
     yield server
     server.end_loads(at_once=True)
     assert waiting.result().is_success
+    # It is about to end, and nobody is to meet it then.
+    plain.publish(*cluster.servers)
+    all_answer(plain, cluster)
 
 
 def answered_by(gateway: Gateway, seconds: float = 2) -> set[str]:
