@@ -392,12 +392,15 @@ class Gateway:
         until("nginx follows DNS", lambda: self.http.get("/ready").is_success == bool(servers))
 
     def version(self) -> str:
-        """Version of the configuration that it runs with."""
-        return str(self.http.get("/health").json()["configuration"])
+        """Version of the configuration that it has for a new connection; one that is open may keep the old one's."""
+        return str(httpx.get(f"{self.url}/health", timeout=30).json()["configuration"])
 
     def reload(self) -> None:
         """Have nginx read its files again, and wait until it has."""
         self.process.reload()
+        # A connection that is open may still be answered by the old configuration, once.
+        self.http.close()
+        self.http = httpx.Client(base_url=self.url, timeout=30)
         assert f'"configuration":"{self.version()}"' in (self.directory / "nginx.conf").read_text()
 
     def log(self) -> list[dict[str, Any]]:
