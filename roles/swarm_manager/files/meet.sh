@@ -6,10 +6,18 @@
 # containers find none on other nodes: the gateway has no servers. So it is told here whom to ask, through the engine's network diagnostics
 # (the option network-diagnostic-port), which listen on 127.0.0.1; nobody but root gets there.
 #
-# usage: meet.sh PORT
+# An engine that was killed lives on in the workers' view for some seconds. Whoever asks them then hears of a member that has the manager's own
+# address, takes it for its successor, and itself for gone: for good (purgeReincarnation of Docker's network database). A worker doubts a member after
+# three or four seconds, and does not tell of it any more. So they are asked some seconds after the end of the last engine, unless it has said
+# goodbye; and an engine that has taken itself for gone all the same is restarted, once.
+#
+# usage: meet.sh PORT ENDED
+# ENDED is a file in /run: how the last engine ended (systemd's SERVICE_RESULT), and when. There is none after a boot.
 set -u
-port=$1
+port=$1 ended=$2
 limit=30 # seconds; afterwards it is as without this
+doubted=5 # seconds: questions of a second each, to four members in turn at most, and the news of it
+again=$ended.again # there while the engine has been restarted here
 
 get() { # PATH: what the diagnostics answer
     (
@@ -40,6 +48,23 @@ workers() {
     addresses=$(docker node inspect --format '{{if not .ManagerStatus}}{{.Status.Addr}}{{end}}' $(docker node ls --quiet) 2>/dev/null)
 }
 
+# Until a killed engine is doubted. At a boot it has been for longer than there is a first process.
+pause() {
+    [ -e "$again" ] || [ "$(cat "$ended" 2>/dev/null)" != success ] || return 0
+    local since
+    since=$(stat --format %Y "$ended" 2>/dev/null || stat --format %Y /proc/1)
+    since=$(($(date +%s) - since))
+    [ "$since" -lt 0 ] || [ "$since" -ge "$doubted" ] || sleep $((doubted - since))
+}
+
+# The engine's own name among the members that it knows: the one that is at no worker's address.
+own_name() {
+    local name address
+    while read -r _ name _ address; do
+        case " $addresses " in *" ${address%$'\r'} "*) ;; *) printf '%s' "$name" ;; esac
+    done < <(get /clusterpeers | grep -- ' -> ')
+}
+
 join() { get "/join?members=$1" | grep -q OK; }
 
 # What joined a network before it knew anybody asks again.
@@ -50,6 +75,9 @@ compare() {
 only_root=(OUTPUT -o lo -p tcp --dport "$port" -m owner '!' --uid-owner 0 -j REJECT)
 iptables -w 5 -C "${only_root[@]}" 2>/dev/null || iptables -w 5 -I "${only_root[@]}" || exit
 wait_for listens && wait_for workers || exit
+addresses=${addresses//$'\n'/ }
+pause
+name=$(own_name)
 for address in $addresses; do
     wait_for join "$address" &
 done
@@ -57,6 +85,16 @@ done
 until wait -n; do
     [ $? -ne 127 ] || exit 0 # there is none
 done
+if [ -n "$name" ] && ! get /clusterpeers | grep -q " $name -> "; then
+    if [ -e "$again" ]; then
+        echo 'The engine has taken itself for gone again: the gateway has no servers until it is restarted (systemctl restart docker)' >&2
+        exit 1
+    fi
+    echo 'The engine has taken itself for gone, as the last one was not yet; it is restarted' >&2
+    touch "$again"
+    exec systemctl --no-block restart docker.service
+fi
+rm -f "$again"
 for network in $(docker network ls --quiet --no-trunc --filter driver=overlay); do
     compare "$network" &
 done
