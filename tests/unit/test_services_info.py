@@ -54,9 +54,10 @@ def test_what_registered_services_plug_in_with(stack: Path) -> None:
 
 
 def test_nothing_is_registered(stack: Path) -> None:
-    assert run(stack) == {
+    found = run(stack)
+    found.pop("invocation", None)  # what ansible-core before 2.21 adds
+    assert found == {
         "changed": False, "routes": [], "ready": {}, "serves": [], "targets": [], "rules": {}, "dashboards": [],
-        "invocation": {"module_args": {"directory": str(stack), "services": []}},
     }  # fmt: skip
 
 
