@@ -10,7 +10,7 @@ import stat
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,6 @@ from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.backups impo
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._runtime import backup
 from tests.kit.backup import CONTENT, OWN, PARTS, SYSTEM, Machine
 from tests.kit.paths import ROOT
-
-
-@pytest.fixture
-def engine() -> Iterator[int]:
-    """A process in Docker's place."""
-    with subprocess.Popen(["sleep", "600"]) as process:
-        try:
-            yield process.pid
-        finally:
-            process.kill()
 
 
 @pytest.fixture

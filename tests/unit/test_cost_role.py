@@ -13,20 +13,13 @@ import pytest
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.ledger import Line
 from tests.kit import ansible
 from tests.kit.https_server import certificate, https_server
+from tests.kit.prices import PRICES, WHAT
 
 TOKEN = "secret-token_12345"
 # The month before this one, which is over everywhere.
 MONTH = (datetime.now(UTC).replace(day=1) - timedelta(days=5)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 BEGAN = int((MONTH - timedelta(days=40)).timestamp())
 GONE = int((MONTH + timedelta(days=1)).timestamp())
-PRICES = {
-    "valid_from": "2020-01-01",
-    "currency": "RUB",
-    "vat_included": True,
-    "source": "test",
-    "flavors": {"GL10": {"preemptible": "30.00", "on_demand": "100.00"}},
-}
-WHAT = {"state": "running", "flavor": "GL10", "capacity_type": "preemptible", "zone": "z", "launched": ""}
 LEDGER = [Line("server", "a", "g", BEGAN, BEGAN, WHAT), Line("server", "a", "g", GONE, GONE, None)]
 ANSWERS: dict[str, list[tuple[int, Any]]] = {
     "/v3/balances": [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,16 +39,6 @@ class Counting:
         cycle = metrics.Cycle(at=now, wall=0, cpu=0, maintenance=False, cloud=True, swarm=True)
         shown.write_text(metrics.render([], state, cycle), encoding="utf-8")
         return metrics.exposed(shown.read_text(encoding="utf-8")).counts[CounterFamily.INTERRUPTIONS]["g"]
-
-
-@pytest.fixture
-def engine() -> Iterator[int]:
-    """A process in Docker's place."""
-    with subprocess.Popen(["sleep", "600"]) as process:
-        try:
-            yield process.pid
-        finally:
-            process.kill()
 
 
 @pytest.fixture

@@ -10,15 +10,7 @@ from typing import Any
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.ledger import Line
 from tests.kit import ansible
-
-PRICES = {
-    "valid_from": "2026-01-01",
-    "currency": "RUB",
-    "vat_included": True,
-    "source": "test",
-    "flavors": {"GL10": {"preemptible": "30.00", "on_demand": "100.00"}},
-}
-WHAT = {"state": "running", "flavor": "GL10", "capacity_type": "preemptible", "zone": "z", "launched": ""}
+from tests.kit.prices import PRICES, WHAT
 
 
 def printed(directory: Path, *runs: tuple[Path, str]) -> list[Any]:

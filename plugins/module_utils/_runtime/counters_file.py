@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import counters, metrics
+
+from . import state_files
 
 AGAIN = "the counts are made from the journal and from the metrics that were shown last"
 
@@ -23,7 +24,7 @@ def count(path: str, shown: str, lines: Sequence[Mapping[str, Any]], now: float)
     :param now: epoch seconds.
     :returns: the state, and what went wrong, in words; empty when nothing did.
     """
-    exposed = metrics.exposed(_text(shown))
+    exposed = metrics.exposed(state_files.text_of(shown))
     before: counters.CounterState | None = None
     said = ""
     try:
@@ -36,25 +37,7 @@ def count(path: str, shown: str, lines: Sequence[Mapping[str, Any]], now: float)
     state = counters.advance(before, exposed, lines, now)
     if path and state != before:
         try:
-            _save(path, counters.dump(state))
+            state_files.replace(path, counters.dump(state), durable=True)
         except OSError as error:
             said = "; ".join(filter(None, [said, f"the state of the counters cannot be written to {path}: {error}"]))
     return state, said
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _save(path: str, text: str) -> None:
-    """Replace the file as a whole: whoever reads it, a backup too, finds the old one or the new one."""
-    fresh = f"{path}.new"
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    Path(fresh).replace(path)

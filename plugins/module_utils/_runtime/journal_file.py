@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from . import state_files
+
 # A recovery writes about 1 KiB; 1 MiB is some thousand recoveries, more than a year of three servers a day.
 MAX_BYTES = 1 << 20
 TRIES = 5  # to read both files, or to open one, with no rotation by somebody else meanwhile
@@ -27,22 +29,13 @@ def append(path: str, entries: Iterable[dict[str, Any]]) -> None:
     :raises OSError: they cannot be written.
     """
     text = "".join(json.dumps(line, sort_keys=True) + "\n" for line in entries)
-    descriptor = _open(path)
-    with os.fdopen(descriptor, "rb+", buffering=0) as stream:
-        size = stream.seek(0, os.SEEK_END)
-        if size:
-            stream.seek(size - 1)
-            text = text if stream.read(1) == b"\n" else "\n" + text
-        left = text.encode()
-        while left:
-            left = left[stream.write(left) :]
-        os.fsync(stream.fileno())
+    state_files.append(_open(path), text)
 
 
 def _open(path: str) -> int:
     """The file, locked until it is closed; a full one is rotated first, unless somebody else has just done so."""
     for _try in range(TRIES):
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = state_files.open_to_append(path)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             mine = os.fstat(descriptor)
@@ -78,8 +71,5 @@ def read(path: str) -> str:
 
 
 def _text(path: str) -> str:
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    text = state_files.text_of(path)
     return text if not text or text.endswith("\n") else text + "\n"

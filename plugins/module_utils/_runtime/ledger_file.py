@@ -9,7 +9,6 @@ missing, damaged, or of another length of the ledger than there is: a program th
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import ledger
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.billing import FLOATING_IP, VOLUME
+
+from . import state_files
 
 
 @dataclass
@@ -44,30 +45,13 @@ class LedgerState:
 _NUMBERS = ("looked", "listed", "list_at", "ask_at")
 
 
-def read(path: str) -> str:
-    """The ledger's text; empty when there is none or it cannot be read."""
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
 def append(path: str, lines: Sequence[ledger.Line], written: float) -> None:
     """Append lines and bring them to the disk. A line that was torn before is ended first, and stays alone.
 
     :raises OSError: they cannot be written.
     """
     text = "".join(line.dump(written) + "\n" for line in lines)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
-    with os.fdopen(descriptor, "rb+", buffering=0) as stream:
-        size = stream.seek(0, os.SEEK_END)
-        if size:
-            stream.seek(size - 1)
-            text = text if stream.read(1) == b"\n" else "\n" + text
-        left = text.encode()
-        while left:
-            left = left[stream.write(left) :]
-        os.fsync(stream.fileno())
+    state_files.append(state_files.open_to_append(path), text)
 
 
 def size(path: str) -> int:
@@ -96,7 +80,7 @@ def load(path: str) -> LedgerState:
                 return state
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         state = None
-    lines = ledger.parse(read(path))
+    lines = ledger.parse(state_files.text_of(path))
     if state is None:
         assets = [line.latest for line in lines if line.kind in (VOLUME, FLOATING_IP)]
         state = LedgerState(looked=max((line.latest for line in lines), default=0))
@@ -119,6 +103,4 @@ def save(path: str, state: LedgerState) -> None:
         "rested": state.rested,
         **{name: getattr(state, name) for name in _NUMBERS},
     }
-    fresh = Path(f"{path}.state.new")
-    fresh.write_text(json.dumps(data), encoding="utf-8")
-    fresh.replace(f"{path}.state")
+    state_files.replace(f"{path}.state", json.dumps(data))

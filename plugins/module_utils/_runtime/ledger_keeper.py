@@ -25,7 +25,7 @@ from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.billing impo
     month_start,
 )
 
-from . import ledger_file
+from . import ledger_file, state_files
 
 if TYPE_CHECKING:
     from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.cost import Bill
@@ -181,7 +181,7 @@ def bill(config: Mapping[str, Any], now: int) -> Bill:
     from ansible_collections.gpuswarm.ollama.plugins.module_utils._core import cost  # noqa: PLC0415
 
     account = cost.account_of(_given(config), config.get("specs") or [], _recoveries(config))
-    return cost.bill(ledger_file.read(str(config["ledger"])), account, month_start(now), now)
+    return cost.bill(state_files.text_of(str(config["ledger"])), account, month_start(now), now)
 
 
 def status(config: Mapping[str, Any], now: int) -> tuple[dict[str, Any] | None, list[str]]:
@@ -197,7 +197,7 @@ def status(config: Mapping[str, Any], now: int) -> tuple[dict[str, Any] | None, 
         given = _given(config)
     except ValueError as error:
         return cost.status_failed(str(error))
-    text = ledger_file.read(str(config["ledger"]))
+    text = state_files.text_of(str(config["ledger"]))
     return cost.status_of(text, given, config.get("specs") or [], _recoveries(config), now)
 
 

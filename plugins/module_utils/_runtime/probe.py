@@ -29,7 +29,7 @@ from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.diagnosis im
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.servers import SHELVED_STATUSES
 from ansible_collections.gpuswarm.ollama.plugins.module_utils._core.vocabulary import Step, Verdict
 
-from . import counters_file, journal_file, ledger_keeper, lock, observe
+from . import counters_file, journal_file, ledger_keeper, lock, observe, state_files
 
 HEAD_START = 10.0  # seconds for the requests that are sent before a run is there
 MORE_OBSERVATIONS = 2  # after one that found a loss: what is lost together is not always lost within the same second
@@ -243,7 +243,7 @@ def _save_metrics(
         swarm=snapshot.nodes is not None,
     )
     try:
-        _replace(path, metrics.render(verdicts, counted, seen))
+        state_files.replace(path, metrics.render(verdicts, counted, seen), everybody=True)
     except OSError as error:
         messages.append(f"the metrics cannot be written to {path}: {error}")
     return messages
@@ -260,15 +260,7 @@ def _save_targets(config: Mapping[str, Any], verdicts: Sequence[Diagnosis], snap
     text = targets.file_sd(verdicts, snapshot.servers)
     try:
         if not Path(path).exists() or Path(path).read_text(encoding="utf-8", errors="replace") != text:
-            _replace(path, text)
+            state_files.replace(path, text, everybody=True)
     except OSError as error:
         return [f"the targets cannot be written to {path}: {error}"]
     return []
-
-
-def _replace(path: str, text: str) -> None:
-    """Replaces a file that everybody may read as a whole, as somebody may do so at any moment."""
-    fresh = Path(f"{path}.new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.chmod(0o644)
-    fresh.replace(path)
