@@ -51,7 +51,6 @@ def _alerted_lately(file: Path) -> bool:
         if 0 <= time.time() - file.stat().st_mtime < ALERT_PAUSE:
             return True
     with contextlib.suppress(OSError):
-        file.unlink(missing_ok=True)
         file.touch()
     return False
 
