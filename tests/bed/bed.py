@@ -300,6 +300,14 @@ class Ollama:
         else:
             (self.loading / "loaded").unlink(missing_ok=True)
 
+    def crash_runners(self) -> None:
+        """Kill the models' runners; while one is being ended, its sockets still take a request."""
+        pids = self.pids("runner")
+        assert pids, "no runner is there"
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        until("they are gone", lambda: not set(pids) & set(self.pids("runner")), pause=0.01)
+
     def clients(self) -> int:
         """Connections that others than itself have to the server."""
         lines = self.node.run("ss", "-Htn", "state", "established", "sport", "=", ":11434").splitlines()
@@ -331,18 +339,21 @@ class Ollama:
         pause = int(check["interval"].removesuffix("ms")) / 1000
         return until(f"{self.node.name} is unhealthy", failed, seconds, pause)
 
-    def wait_until_healthy(self, seconds: float = 180) -> None:
+    def wait_until_healthy(self, words: str = "", seconds: float = 180) -> None:
+        """Its health check passes, and says just these words, if any are given."""
         said = ""
 
         def is_healthy() -> bool:
             nonlocal said
             healthy, said = self.health()
-            return healthy
+            return healthy and words in ("", said)
 
-        def story() -> str:
-            return "\n".join([said, *self.process.output().splitlines()[-30:]])
+        what = f"{self.node.name} is healthy" + (f" and says: {words}" if words else "")
+        until(what, is_healthy, seconds, pause=0.3, show=lambda: self.story(said))
 
-        until(f"{self.node.name} is healthy", is_healthy, seconds, pause=0.3, show=story)
+    def story(self, said: str) -> str:
+        """For an error: what its check has said, and the last that it has written."""
+        return "\n".join([said, *self.process.output().splitlines()[-30:]])
 
 
 class Gateway:

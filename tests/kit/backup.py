@@ -74,7 +74,8 @@ esac
 """,
     "cp": """#!/bin/sh
 for last; do :; done
-state=$(cut -d ' ' -f 3 "/proc/$(cat "$ENGINE")/stat")
+# Who is not stopped sleeps or, just woken, is about to.
+[ "$(cut -d ' ' -f 3 "/proc/$(cat "$ENGINE")/stat")" = T ] && state=frozen || state=running
 held=$(grep -o 'a backup' "$LOCK" 2>/dev/null)
 echo "cp ${last##*/tree/} $state ${held:+locked}" >>"$CALLS"
 case $last in *tree/var/lib/docker/swarm) [ ! -e "$HANG" ] || { touch "$HANG.here"; exec sleep 60; } ;; esac

@@ -48,7 +48,9 @@ def until(
     deadline = time.monotonic() + seconds
     pauses = itertools.repeat(pause) if isinstance(pause, int | float) else iter(pause)
     last: object = None
+    asked = 0
     while True:
+        asked += 1
         try:
             if value := probe():
                 return value
@@ -64,4 +66,4 @@ def until(
             more = f"\n{show()}"
         except tolerate as error:  # it must not hide what was waited for
             more = f"\n(no more can be shown: {error})"
-    raise NotInTimeError(f"not within {seconds:g} s: {what} (last: {last!r}){more}")
+    raise NotInTimeError(f"not within {seconds:g} s: {what} (last of {asked}: {last!r}){more}")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -104,10 +103,9 @@ def loading(plain: Gateway, cluster: Cluster, pool: ThreadPoolExecutor) -> Itera
     plain.publish(server, cluster.servers[0])
     until("both answer", lambda: len({plain.ask().server for _ in range(6)}) == 2)
     server.end_loads(at_once=False)
-    for pid in server.pids("runner"):
-        os.kill(pid, signal.SIGKILL)
+    server.crash_runners()
     waiting = pool.submit(httpx.post, f"{server.url}/api/generate", json=QUESTION, timeout=120)
-    until("it loads again", lambda: server.health() == (True, f"ready, but {MODEL} is being loaded again"))
+    server.wait_until_healthy(f"ready, but {MODEL} is being loaded again", 30)
     yield server
     server.end_loads(at_once=True)
     assert waiting.result().is_success

@@ -91,7 +91,7 @@ def test_a_runner_that_goes_on_is_left_alone_again(start: Start) -> None:
         with server.frozen("runner"):
             until("it is found", lambda: found(server))
             assert server.health() == (False, HUNG)
-        until("it is well", lambda: server.health() == (True, "ready"))
+        server.wait_until_healthy("ready", 30)
     assert len(found(server)) == 1
     assert asked_itself(server) <= 4, "questions pile up"
 

@@ -335,7 +335,7 @@ def test_the_registry_away_is_no_matter_for_what_the_cache_has(filled: World) ->
     world.registry.node.vanish()
     try:
         server = world.server("offline")
-        server.wait_until_healthy(120)
+        server.wait_until_healthy(seconds=120)
     finally:
         world.registry.node.come_back()
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import time
 from collections.abc import Iterator
@@ -61,7 +60,7 @@ def test_a_model_that_is_present_but_not_loaded_is_not_enough(cluster: Cluster, 
         assert MODEL in httpx.get(f"{server.url}/api/tags").text, "the check that the first design had would pass"
     finally:
         load(server)
-    until("it is ready", lambda: server.health() == (True, "ready"))
+    server.wait_until_healthy("ready", 30)
 
 
 def test_a_model_on_the_cpu_is_not_enough_where_a_gpu_is_required(server: Ollama) -> None:
@@ -148,13 +147,12 @@ def test_a_model_that_is_loaded_again_counts_when_that_has_ended(cluster: Cluste
             server.end_loads(at_once=False)
             if seen != "only the second one":
                 time.sleep(2)
-            for pid in server.pids("runner"):
-                os.kill(pid, signal.SIGKILL)
+            server.crash_runners()
             asked = client.submit(httpx.post, f"{server.url}/api/generate", json=question(), timeout=60)
             until("it is loaded again", lambda: server.pids("runner"))
             time.sleep(3)
         again = f"ready, but {MODEL} is being loaded again"
-        until("the check sees it", lambda: server.health() == (True, again))
+        server.wait_until_healthy(again, 30)
         time.sleep(3)
         # The server lists it, a client waits and nothing is computed: neither loaded nor hung.
         assert httpx.get(f"{server.url}/api/ps").json()["models"]
@@ -162,7 +160,7 @@ def test_a_model_that_is_loaded_again_counts_when_that_has_ended(cluster: Cluste
         assert server.health(GPUSWARM_RELOAD_SECONDS="0") == (False, f"not_loaded: {MODEL} is not loaded")
         server.end_loads(at_once=True)
         asked.result().raise_for_status()
-    until("it is ready", lambda: server.health() == (True, "ready"))
+    server.wait_until_healthy("ready", 30)
 
 
 def test_a_slow_load_takes_its_time(cluster: Cluster) -> None:
