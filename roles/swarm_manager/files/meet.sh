@@ -9,14 +9,14 @@
 # An engine that was killed lives on in the workers' view for some seconds. Whoever asks them then hears of a member that has the manager's own
 # address, takes it for its successor, and itself for gone: for good (purgeReincarnation of Docker's network database). A worker doubts a member after
 # three or four seconds, and does not tell of it any more. So they are asked some seconds after the end of the last engine, unless it has said
-# goodbye; and an engine that has taken itself for gone all the same is restarted, once.
+# goodbye; and an engine that takes itself for gone all the same, within half a minute, is restarted, once.
 #
 # usage: meet.sh PORT ENDED
 # ENDED is a file in /run: how the last engine ended (systemd's SERVICE_RESULT), and when. There is none after a boot.
 set -u
 port=$1 ended=$2
 limit=30 # seconds; afterwards it is as without this
-doubted=5 # seconds: questions of a second each, to four members in turn at most, and the news of it
+doubted=5000 # milliseconds: questions of a second each, to four members in turn at most, and the news of it
 again=$ended.again # there while the engine has been restarted here
 
 get() { # PATH: what the diagnostics answer
@@ -52,17 +52,20 @@ workers() {
 pause() {
     [ -e "$again" ] || [ "$(cat "$ended" 2>/dev/null)" != success ] || return 0
     local since
-    since=$(stat --format %Y "$ended" 2>/dev/null || stat --format %Y /proc/1)
-    since=$(($(date +%s) - since))
-    [ "$since" -lt 0 ] || [ "$since" -ge "$doubted" ] || sleep $((doubted - since))
+    since=$(stat --format %.3Y "$ended" 2>/dev/null || stat --format %.3Y /proc/1)
+    since=$(($(date +%s%3N) - ${since/./}))
+    [ "$since" -lt 0 ] || [ "$since" -ge "$doubted" ] || sleep "$(printf '%d.%03d' $(((doubted - since) / 1000)) $(((doubted - since) % 1000)))"
 }
 
-# The engine's own name among the members that it knows: the one that is at no worker's address.
-own_name() {
-    local name address
-    while read -r _ name _ address; do
-        case " $addresses " in *" ${address%$'\r'} "*) ;; *) printf '%s' "$name" ;; esac
-    done < <(get /clusterpeers | grep -- ' -> ')
+# Sets name to the engine's own among the members that it knows: the one at the manager's address. It stays the same for as long as the engine runs,
+# and there is none when it has taken itself for gone. Fails without an answer.
+find_name() {
+    local own peers found address
+    peers=$(get /clusterpeers) && own=$(docker info --format '{{.Swarm.NodeAddr}}' 2>/dev/null) && [[ $peers == *OK* ]] || return
+    name=
+    while read -r _ found _ address; do
+        [ "${address%$'\r'}" != "$own" ] || name+="$found "
+    done < <(grep -- ' -> ' <<<"$peers")
 }
 
 join() { get "/join?members=$1" | grep -q OK; }
@@ -72,12 +75,21 @@ compare() {
     get "/networkstats?nid=$1" | grep -q 'entries: -1' || get "/joinnetwork?nid=$1" >/dev/null
 }
 
+# Whether the engine takes itself for gone; what is known of the last one may come in late.
+is_gone() {
+    local first=$name
+    while [ -n "$first" ] && [ "$SECONDS" -lt "$limit" ]; do
+        sleep 1
+        find_name && [ "$name" != "$first" ] && return
+    done
+    [ -z "$first" ]
+}
+
 only_root=(OUTPUT -o lo -p tcp --dport "$port" -m owner '!' --uid-owner 0 -j REJECT)
 iptables -w 5 -C "${only_root[@]}" 2>/dev/null || iptables -w 5 -I "${only_root[@]}" || exit
 wait_for listens && wait_for workers || exit
-addresses=${addresses//$'\n'/ }
 pause
-name=$(own_name)
+wait_for find_name || exit
 for address in $addresses; do
     wait_for join "$address" &
 done
@@ -85,7 +97,10 @@ done
 until wait -n; do
     [ $? -ne 127 ] || exit 0 # there is none
 done
-if [ -n "$name" ] && ! get /clusterpeers | grep -q " $name -> "; then
+for network in $(docker network ls --quiet --no-trunc --filter driver=overlay); do
+    compare "$network" &
+done
+if is_gone; then
     if [ -e "$again" ]; then
         echo 'The engine has taken itself for gone again: the gateway has no servers until it is restarted (systemctl restart docker)' >&2
         exit 1
@@ -95,7 +110,4 @@ if [ -n "$name" ] && ! get /clusterpeers | grep -q " $name -> "; then
     exec systemctl --no-block restart docker.service
 fi
 rm -f "$again"
-for network in $(docker network ls --quiet --no-trunc --filter driver=overlay); do
-    compare "$network" &
-done
 wait
