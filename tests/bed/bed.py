@@ -213,6 +213,22 @@ def slow_load(directory: Path) -> dict[str, Path]:
     return {"/run/bed": directory, "/etc/ld.so.preload": preload}
 
 
+@contextlib.contextmanager
+def stopped(pids: Sequence[int]) -> Iterator[None]:
+    """Nothing happens in these processes, as far as they are still there."""
+
+    def send(number: signal.Signals) -> None:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):  # some last no time
+                os.kill(pid, number)
+
+    send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        send(signal.SIGCONT)
+
+
 class Ollama:
     """A task of the service ``ollama``: what the role's compose file says, in a node.
 
@@ -281,17 +297,8 @@ class Ollama:
         """Nothing happens in the server, or in its processes with these words; its kernel acknowledges what arrives."""
         pids = self.pids(*words)
         assert pids, f"no process has the words {words}"
-
-        def send(number: signal.Signals) -> None:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):  # the service's scripts start some that last no time
-                    os.kill(pid, number)
-
-        send(signal.SIGSTOP)
-        try:
+        with stopped(pids):
             yield
-        finally:
-            send(signal.SIGCONT)
 
     def end_loads(self, *, at_once: bool) -> None:
         """Whether loads end at once from now on, those that run too, instead of taking their time."""

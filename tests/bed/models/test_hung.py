@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from lab.gpuswarm_lab.steps import StepLog
-from tests.bed.bed import Ollama, store_of
+from tests.bed.bed import Ollama, stopped, store_of
 from tests.bed.conftest import Cluster
 from tests.bed.models.real_models import CHAT, store
 from tests.kit.answers import MODEL, question
@@ -103,9 +103,8 @@ def slowed(server: Ollama) -> Iterator[None]:
 
     def halt() -> None:
         while not over.wait(0.1):
-            if server.pids("runner"):  # none while it is replaced
-                with server.frozen("runner"):
-                    over.wait(0.4)
+            with stopped(server.pids("runner")):  # none while it is replaced
+                over.wait(0.4)
 
     with ThreadPoolExecutor(1) as halting:
         halted = halting.submit(halt)
