@@ -42,8 +42,9 @@ listens() {
     get /ready | grep -q OK
 }
 
-# Sets addresses to those of the workers; Docker has none before its swarm has a leader.
-workers() {
+# Sets own to the manager's address and addresses to those of the workers; Docker has none before its swarm has a leader.
+members() {
+    own=$(docker info --format '{{.Swarm.NodeAddr}}' 2>/dev/null) && [ -n "$own" ] || return
     # shellcheck disable=SC2046 # one word each
     addresses=$(docker node inspect --format '{{if not .ManagerStatus}}{{.Status.Addr}}{{end}}' $(docker node ls --quiet) 2>/dev/null)
 }
@@ -54,14 +55,14 @@ pause() {
     local since
     since=$(stat --format %.3Y "$ended" 2>/dev/null || stat --format %.3Y /proc/1)
     since=$(($(date +%s%3N) - ${since/./}))
-    [ "$since" -lt 0 ] || [ "$since" -ge "$doubted" ] || sleep "$(printf '%d.%03d' $(((doubted - since) / 1000)) $(((doubted - since) % 1000)))"
+    [ "$since" -lt 0 ] || [ "$since" -ge "$doubted" ] || sleep "$((doubted - since))e-3"
 }
 
 # Sets name to the engine's own among the members that it knows: the one at the manager's address. It stays the same for as long as the engine runs,
 # and there is none when it has taken itself for gone. Fails without an answer.
 find_name() {
-    local own peers found address
-    peers=$(get /clusterpeers) && own=$(docker info --format '{{.Swarm.NodeAddr}}' 2>/dev/null) && [[ $peers == *OK* ]] || return
+    local peers found address
+    peers=$(get /clusterpeers) && [[ $peers == *OK* ]] || return
     name=
     while read -r _ found _ address; do
         [ "${address%$'\r'}" != "$own" ] || name+="$found "
@@ -87,7 +88,7 @@ is_gone() {
 
 only_root=(OUTPUT -o lo -p tcp --dport "$port" -m owner '!' --uid-owner 0 -j REJECT)
 iptables -w 5 -C "${only_root[@]}" 2>/dev/null || iptables -w 5 -I "${only_root[@]}" || exit
-wait_for listens && wait_for workers || exit
+wait_for listens && wait_for members || exit
 pause
 wait_for find_name || exit
 for address in $addresses; do
