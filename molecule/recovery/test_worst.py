@@ -120,8 +120,7 @@ def test_a_manager_that_reboots_in_the_middle_goes_on(
         until_ready(cluster.gateway)
     assert docker.hostnames() == before
     assert door.seconds["refused"] > 0, "the manager was not away"
-    # Without meet.sh of the role swarm_manager it is 12 to 55 seconds. It waits until the workers doubt the old
-    # engine, and starts the new one again should that have been too short.
+    # Without meet.sh of the role swarm_manager it is 12 to 55 seconds.
     assert door.seconds["without servers"] < 6
     assert manager.run(DIAGNOSTICS).rc == 0
     assert manager.run(f"runuser -u nobody -- {DIAGNOSTICS}").rc != 0, "not only root reaches the engine's diagnostics"

@@ -6,18 +6,14 @@
 # containers find none on other nodes: the gateway has no servers. So it is told here whom to ask, through the engine's network diagnostics
 # (the option network-diagnostic-port), which listen on 127.0.0.1; nobody but root gets there.
 #
-# An engine that was killed lives on in the workers' view for some seconds. Whoever asks them then hears of a member that has the manager's own
-# address, takes it for its successor, and itself for gone: for good (purgeReincarnation of Docker's network database). A worker doubts a member after
-# three or four seconds, and does not tell of it any more. So they are asked some seconds after the end of the last engine, unless it has said
-# goodbye; and an engine that takes itself for gone all the same, within half a minute, is restarted, once.
+# An engine that takes itself for gone (doubt.sh says why), within half a minute, is killed, as it would stop for 30 seconds, and starts again: at most
+# three times.
 #
-# usage: meet.sh PORT ENDED
-# ENDED is a file in /run: how the last engine ended (systemd's SERVICE_RESULT), and when. There is none after a boot.
+# usage: meet.sh PORT TRIES
+# TRIES is a file in /run: how often the engine has been killed here, one after the other.
 set -u
-port=$1 ended=$2
+port=$1 tries=$2
 limit=30 # seconds; afterwards it is as without this
-doubted=5000 # milliseconds: questions of a second each, to four members in turn at most, and the news of it
-again=$ended.again # there while the engine has been restarted here
 
 get() { # PATH: what the diagnostics answer
     (
@@ -34,39 +30,45 @@ wait_for() { # COMMAND...: until it succeeds, or the time is over
     done
 }
 
+engine() { systemctl show --property="$1" --value docker.service; }
+
 # The engine opens the port when it reads its configuration again.
 listens() {
     get /ready | grep -q OK && return
-    kill -HUP "$(systemctl show --property=MainPID --value docker.service)"
+    kill -HUP "$(engine MainPID)"
     sleep 0.2
     get /ready | grep -q OK
 }
 
-# Sets own to the manager's address and addresses to those of the workers; Docker has none before its swarm has a leader.
+# Sets name to the engine's own among the members, which only its log says, and addresses to those of the workers. Docker has none before its swarm
+# has a leader.
 members() {
-    own=$(docker info --format '{{.Swarm.NodeAddr}}' 2>/dev/null) && [ -n "$own" ] || return
+    name=$(journalctl --quiet --output=cat "_SYSTEMD_INVOCATION_ID=$(engine InvocationID)" | sed -n 's/.*will use memberlist nodeID:\([^ ]*\).*/\1/p' | tail -n 1)
+    [ -n "$name" ] || return
     # shellcheck disable=SC2046 # one word each
     addresses=$(docker node inspect --format '{{if not .ManagerStatus}}{{.Status.Addr}}{{end}}' $(docker node ls --quiet) 2>/dev/null)
 }
 
-# Until a killed engine is doubted. At a boot it has been for longer than there is a first process.
-pause() {
-    [ -e "$again" ] || [ "$(cat "$ended" 2>/dev/null)" != success ] || return 0
-    local since
-    since=$(stat --format %.3Y "$ended" 2>/dev/null || stat --format %.3Y /proc/1)
-    since=$(($(date +%s%3N) - ${since/./}))
-    [ "$since" -lt 0 ] || [ "$since" -ge "$doubted" ] || sleep "$((doubted - since))e-3"
+# Whether the engine takes itself for gone. One that stops leaves the others, and is looked at last.
+is_gone() {
+    local peers
+    peers=$(get /clusterpeers) && [[ $peers == *OK* && $peers != *"$name"* ]] && [ "$(engine ActiveState)" = active ]
 }
 
-# Sets name to the engine's own among the members that it knows: the one at the manager's address. It stays the same for as long as the engine runs,
-# and there is none when it has taken itself for gone. Fails without an answer.
-find_name() {
-    local peers found address
-    peers=$(get /clusterpeers) && [[ $peers == *OK* ]] || return
-    name=
-    while read -r _ found _ address; do
-        [ "${address%$'\r'}" != "$own" ] || name+="$found "
-    done < <(grep -- ' -> ' <<<"$peers")
+# Ends an engine that takes itself for gone; systemd starts the next one.
+look() {
+    is_gone || return 0
+    local killed
+    killed=$(cat "$tries" 2>/dev/null || echo 0)
+    if [ "$killed" -ge 3 ]; then
+        echo 'The engine takes itself for gone again: the gateway has no servers until it is restarted (systemctl restart docker)' >&2
+        exit 1
+    fi
+    echo 'The engine takes itself for gone, as the last one was not yet; it is killed and starts again' >&2
+    echo $((killed + 1)) >"$tries"
+    systemctl reset-failed docker.service # the count of its starts
+    kill -KILL "$(engine MainPID)"
+    exit
 }
 
 join() { get "/join?members=$1" | grep -q OK; }
@@ -76,21 +78,9 @@ compare() {
     get "/networkstats?nid=$1" | grep -q 'entries: -1' || get "/joinnetwork?nid=$1" >/dev/null
 }
 
-# Whether the engine takes itself for gone; what is known of the last one may come in late.
-is_gone() {
-    local first=$name
-    while [ -n "$first" ] && [ "$SECONDS" -lt "$limit" ]; do
-        sleep 1
-        find_name && [ "$name" != "$first" ] && return
-    done
-    [ -z "$first" ]
-}
-
 only_root=(OUTPUT -o lo -p tcp --dport "$port" -m owner '!' --uid-owner 0 -j REJECT)
 iptables -w 5 -C "${only_root[@]}" 2>/dev/null || iptables -w 5 -I "${only_root[@]}" || exit
 wait_for listens && wait_for members || exit
-pause
-wait_for find_name || exit
 for address in $addresses; do
     wait_for join "$address" &
 done
@@ -101,14 +91,10 @@ done
 for network in $(docker network ls --quiet --no-trunc --filter driver=overlay); do
     compare "$network" &
 done
-if is_gone; then
-    if [ -e "$again" ]; then
-        echo 'The engine has taken itself for gone again: the gateway has no servers until it is restarted (systemctl restart docker)' >&2
-        exit 1
-    fi
-    echo 'The engine has taken itself for gone, as the last one was not yet; it is restarted' >&2
-    touch "$again"
-    exec systemctl --no-block restart docker.service
-fi
-rm -f "$again"
+# What is known of the last one may come in late.
+while [ "$SECONDS" -lt "$limit" ]; do
+    look
+    sleep 1
+done
+rm -f "$tries"
 wait
