@@ -332,12 +332,11 @@ def tail(log: Path, lines: int = 40) -> str:
 def watch(processes: Mapping[str, subprocess.Popen[bytes]], stopped: Callable[[], bool]) -> bool:
     """Wait for all lanes; whether all of them ended well. One that says so, or ``stopped``, ends the others."""
     ending = False
-    while any(process.poll() is None for process in processes.values()):
+    while living := [process for process in processes.values() if process.poll() is None]:
         if not ending and (stopped() or any(process.returncode == 2 for process in processes.values())):
             ending = True
-            for process in processes.values():
-                if process.poll() is None:
-                    process.terminate()
+            for process in living:
+                process.terminate()
         time.sleep(0.2)
     return all(process.returncode == 0 for process in processes.values())
 

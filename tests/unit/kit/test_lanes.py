@@ -168,6 +168,7 @@ def test_a_lane_that_is_ended_leaves_nothing_running(lane: Any, tmp_path: Path) 
         ({"a": "exit 0", "b": "exit 0"}, False, True),
         ({"a": "exit 1", "b": "exit 0"}, False, False),
         ({"a": "exit 2", "b": "exec sleep 600"}, False, False),
+        ({"a": "exec sleep 600", "b": "exit 2"}, False, False),
         ({"a": "exec sleep 600", "b": "exec sleep 600"}, True, False),
     ],
 )
