@@ -40,24 +40,29 @@ listens() {
     get /ready | grep -q OK
 }
 
-# Sets name to the engine's own among the members, which only its log says, and addresses to those of the workers. Docker has none before its swarm
-# has a leader.
+# The engine's name among the members, which only its log says; a swarm that is made anew (a restore does that) has another.
+own_name() {
+    journalctl --quiet --output=cat "_SYSTEMD_INVOCATION_ID=$(engine InvocationID)" | sed -n 's/.*will use memberlist nodeID:\([^ ]*\).*/\1/p' | tail -n 1 | grep .
+}
+
+# Sets own to the manager's address and addresses to those of the workers; Docker has none before its swarm has a leader.
 members() {
-    name=$(journalctl --quiet --output=cat "_SYSTEMD_INVOCATION_ID=$(engine InvocationID)" | sed -n 's/.*will use memberlist nodeID:\([^ ]*\).*/\1/p' | tail -n 1)
-    [ -n "$name" ] || return
+    own=$(docker info --format '{{.Swarm.NodeAddr}}' 2>/dev/null) && [ -n "$own" ] || return
     # shellcheck disable=SC2046 # one word each
     addresses=$(docker node inspect --format '{{if not .ManagerStatus}}{{.Status.Addr}}{{end}}' $(docker node ls --quiet) 2>/dev/null)
 }
 
-# Whether the engine takes itself for gone. One that stops leaves the others, and is looked at last.
+# Whether the engine takes itself for gone: another member has its address. One that stops leaves the others, and is looked at last.
 is_gone() {
-    local peers
-    peers=$(get /clusterpeers) && [[ $peers == *OK* && $peers != *"$name"* ]] && [ "$(engine ActiveState)" = active ]
+    local name peers
+    name=$(own_name) && peers=$(get /clusterpeers) && peers=${peers//$'\r'/}$'\n' && [[ $peers == *OK* && $peers != *"$name"* && $peers == *"-> $own"$'\n'* ]] &&
+        [ "$(own_name)" = "$name" ] && [ "$(engine ActiveState)" = active ]
 }
 
 # Ends an engine that takes itself for gone; systemd starts the next one.
 look() {
-    is_gone || return 0
+    # Twice: the log may be a moment late.
+    is_gone && sleep 0.5 && is_gone || return 0
     local killed
     killed=$(cat "$tries" 2>/dev/null || echo 0)
     if [ "$killed" -ge 3 ]; then
